@@ -1,0 +1,1 @@
+"""Interpretability methods as pure functions in JAX: see README.md."""

@@ -1,0 +1,1 @@
+"""Aliases, checks, key streams, linear algebra, statistics over seeds, information estimates."""

@@ -1,0 +1,1 @@
+"""Renderers and generators on the device, loaders of real data, index streams."""

@@ -1,0 +1,1 @@
+"""Linear fits that probes, concepts and metrics share: one run each, the caller vmaps."""

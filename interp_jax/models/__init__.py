@@ -1,0 +1,1 @@
+"""Networks in flax.linen behind `apply`, and convolutions that lower well everywhere."""

@@ -1,0 +1,1 @@
+"""Claims and verdicts, tables, figures, the page."""

@@ -1,0 +1,1 @@
+"""The one host driver: idempotent units of work committed to a store."""

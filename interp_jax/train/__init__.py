@@ -1,0 +1,1 @@
+"""The gradient trainer, and sweeps: tables of runs in groups of fixed width."""

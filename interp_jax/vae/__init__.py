@@ -1,0 +1,1 @@
+"""Variational autoencoders: objectives, disentanglement metrics, latent traversals."""
