@@ -1,0 +1,79 @@
+"""The whole training protocol: how a run begins, and one step of it."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import optax
+
+from interp_jax.core import keys
+from interp_jax.core.types import Array, Key, PyTree
+
+Metrics = dict[str, Array]
+Loss = Callable[[PyTree, PyTree, Key], tuple[Array, Metrics]]
+
+
+class Trainer(NamedTuple):
+    """One run. init: `key -> state`. step: `(state, data, t) -> (state, metrics)`, metrics scalars by name.
+
+    `t` counts steps from 0 and is never batched over runs: derive the randomness of a step, annealing and schedules from
+    it, and not from a counter in the state (under vmap a counter of each run's own turns `cond` into both branches).
+    """
+
+    init: Callable[[Key], PyTree]
+    step: Callable[[PyTree, PyTree, Array], tuple[PyTree, Metrics]]
+
+
+class TrainState(NamedTuple):
+    """What `trainer` carries. key: the run's own, from which every stream is derived."""
+
+    params: PyTree
+    optimizer: PyTree
+    key: Key
+
+
+def trainer(
+    init: Callable[[Key], PyTree],
+    loss: Loss,
+    batch: Callable[[PyTree, Key], PyTree],
+    optimizer: optax.GradientTransformation,
+    *,
+    streams: Mapping[str, Key] | None = None,
+) -> Trainer:
+    """Make the Trainer of one loss under one optax optimizer.
+
+    Args:
+        init: `key -> params`.
+        loss: `(params, batch, key) -> (scalar, metrics)`; the scalar joins the metrics as `loss`.
+        batch: `(data, key) -> batch`, drawn anew at each step.
+        optimizer: any optax transformation; build it from traced numbers and it differs between runs.
+        streams: keys that replace the run's own streams `init`, `batch` or `loss`, to hold one source of chance fixed
+            while the seed varies the others.
+
+    >>> import jax.numpy as jnp
+    >>> square = lambda params, batch, key: (jnp.sum((params - batch) ** 2), {})
+    >>> descent = trainer(lambda key: jnp.zeros(()), square, lambda data, key: data, optax.sgd(0.5))
+    >>> state, metrics = descent.step(descent.init(jax.random.key(0)), jnp.float32(3), 0)
+    >>> float(state.params), float(metrics["loss"])
+    (3.0, 9.0)
+    """
+    fixed = dict(streams or {})
+    if unknown := fixed.keys() - {"init", "batch", "loss"}:
+        raise ValueError(f"want streams among init, batch and loss, got {sorted(unknown)}")
+
+    def stream(key: Key, name: str) -> Key:
+        return fixed.get(name, keys.stream(key, name))
+
+    def begin(key: Key) -> TrainState:
+        params = init(stream(key, "init"))
+        return TrainState(params, optimizer.init(params), key)
+
+    def step(state: TrainState, data: PyTree, t: Array) -> tuple[TrainState, Metrics]:
+        examples = batch(data, keys.at(stream(state.key, "batch"), t))
+        objective = jax.value_and_grad(loss, has_aux=True)
+        (value, metrics), gradient = objective(state.params, examples, keys.at(stream(state.key, "loss"), t))
+        updates, moments = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, moments, state.key), {"loss": value, **metrics}
+
+    return Trainer(begin, step)
