@@ -1,9 +1,9 @@
 """Tidy tables in parquet that notice damage: page checksums, and a digest of the values in the file's metadata.
 
 A table is a mapping from column to a vector, every vector `[N]`. A page checksum (written by pyarrow, checked on
-reading) covers the data pages; a bit flipped in a page's header or in the footer can pass it (872 of the 19,016 bits of a
-small table did), so a SHA-256 of names, types and values goes into the metadata as well. Flipped bits, truncation and
-deletion raise `ValueError` with the file's name.
+reading) covers the data pages; a bit flipped in a page's header or in the footer can pass it (872 of the 19,016 bits
+of a small table did), so a SHA-256 of names, types and values goes into the metadata as well. Flipped bits, truncation
+and deletion raise `ValueError` with the file's name.
 """
 
 import hashlib

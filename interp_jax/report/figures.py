@@ -1,0 +1,363 @@
+"""Figures in one house style, drawn with matplotlib's objects (no pyplot, no global state), saved as PNG.
+
+A figure is 4.8 inches wide, so that its 9-point words stay readable where a phone shows it at 350 pixels; two fit side
+by side on a desktop. Colours are Okabe and Ito's (2008), told apart by people with any colour vision, and every series
+has a marker of its own. A title says what is seen; an axis names its unit.
+"""
+
+import io
+import math
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from interp_jax.core import intervals
+from interp_jax.core.types import ArrayLike, Numpy
+from interp_jax.report import files
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A7A7A")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, QUIET, GRID = "#1f2328", "#59636e", "#e4e7eb"
+WIDTH = 4.8
+DPI = 200
+STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#b5bcc4",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "white",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "path.simplify": True,
+    "savefig.facecolor": "white",
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "xtick.labelsize": 9,
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.color": QUIET,
+    "ytick.labelsize": 9,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+}
+VERDICTS = {
+    "supported": ("#00694B", "o"),
+    "contradicted": ("#B0400A", "X"),
+    "inconclusive": ("#59636e", "D"),
+    "not tested at this size": ("#59636e", "_"),
+}
+
+
+def png(figure: Figure) -> bytes:
+    """Draw a figure at twice the size of the screen's pixels; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write `png(figure)` to a file, atomically."""
+    return files.replace(path, png(figure))
+
+
+def traversals(
+    images: ArrayLike,
+    *,
+    title: str,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    xlabel: str = "value of the latent",
+) -> Figure:
+    """Show what each latent does to the image: one row a latent, one column a value.
+
+    Args:
+        images: `[K, steps, H, W, C]` or `[K, steps, H, W]`, values in [0, 1] (those outside are clipped).
+        title: what is seen.
+        rows: `K` names of the latents; "z0", "z1", ... by default.
+        columns: `steps` values of the latent; none by default.
+        xlabel: what the columns are, with the unit.
+    """
+    pictures = _pictures(images, 5)
+    rows = [f"z{k}" for k in range(len(pictures))] if rows is None else rows
+    return _mosaic(pictures, title=title, rows=rows, columns=columns, xlabel=xlabel)
+
+
+def grid(images: ArrayLike, *, title: str, columns: int = 8, labels: Sequence[str] | None = None) -> Figure:
+    """Show images `[N, H, W, C]` or `[N, H, W]`, values in [0, 1], row by row, each with its label beneath if given."""
+    pictures = _pictures(images, 4)
+    across = min(columns, len(pictures))
+    down = math.ceil(len(pictures) / across)
+    if labels is not None and len(labels) != len(pictures):
+        raise ValueError(f"want one label an image, got {len(labels)} labels for {len(pictures)} images")
+    margin = 0.12
+    side = (WIDTH - 2 * margin) / across
+    under = 0.24 if labels is not None else 0.06
+    head = _head(title)
+    height = down * (side * pictures.shape[1] / pictures.shape[2] + under) + head
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(height)
+        _title(figure, title)
+        for i, picture in enumerate(pictures):
+            row, column = divmod(i, across)
+            cell = (side * 0.96, side * 0.96 * pictures.shape[1] / pictures.shape[2])
+            top = head + row * (height - head) / down
+            left = (margin + column * side) / WIDTH
+            box = (left, 1 - (top + cell[1]) / height, cell[0] / WIDTH, cell[1] / height)
+            axes = figure.add_axes(box)
+            _show(axes, picture)
+            if labels is not None:
+                axes.set_xlabel(labels[i], fontsize=8, labelpad=2)
+    return figure
+
+
+def against_strength(
+    x: ArrayLike,
+    values: Mapping[str, ArrayLike],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    log: bool = True,
+    level: float = 0.95,
+) -> Figure:
+    """Show a quantity over seeds against a strength: a mean line, its Student interval as a band, every seed as a dot.
+
+    Args:
+        x: `[X]` strengths, positive if `log`.
+        values: series name to `[S, X]`, one row a seed. A value that is not finite (a diverged run) is left out of
+            the mean, counted and said so under the title.
+        title: what is seen.
+        xlabel: the strength and its unit.
+        ylabel: the quantity and its unit.
+        log: whether the axis of strengths is logarithmic.
+        level: coverage of the interval of the mean at one strength.
+    """
+    strengths = np.asarray(x, np.float64)
+    series = {name: np.asarray(value, np.float64) for name, value in values.items()}
+    for name, value in series.items():
+        if value.ndim != 2 or value.shape[1:] != strengths.shape:
+            raise ValueError(f"want series {name!r} as [seeds, {len(strengths)}], got {value.shape}")
+    missing = sum(int((~np.isfinite(value)).sum()) for value in series.values())
+    seeds = max((len(value) for value in series.values()), default=0)
+    note = f"line: mean of {seeds} seeds; band: {level:.0%} interval; dots: seeds"
+    note += f"; left out as undefined: {missing}" if missing else ""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _plot(title, xlabel, ylabel, note=note, legend=len(series))
+        for i, (name, value) in enumerate(series.items()):
+            _band(axes, strengths, value, i, len(series), name, level=level, log=log)
+        if log:
+            axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(strengths.tolist()))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        _legend(figure, axes)
+    return figure
+
+
+def scatter(
+    x: Mapping[str, ArrayLike],
+    y: Mapping[str, ArrayLike],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    diagonal: bool = False,
+) -> Figure:
+    """Show points `x[name]`, `y[name]`, both `[N]`, one colour and marker a group; `diagonal` draws the line y = x."""
+    if list(x) != list(y):
+        raise ValueError(f"want the same groups in x and y, got {list(x)} and {list(y)}")
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _plot(title, xlabel, ylabel, legend=len(x))
+        for i, name in enumerate(x):
+            across, up = np.asarray(x[name], np.float64), np.asarray(y[name], np.float64)
+            if across.ndim != 1 or across.shape != up.shape:
+                raise ValueError(f"want group {name!r} as two vectors of one length, got {across.shape}, {up.shape}")
+            axes.plot(
+                across, up, MARKERS[i % 7], color=PALETTE[i % 7], label=name,
+                alpha=0.75, markersize=5, markeredgecolor="white", markeredgewidth=0.5,
+            )  # fmt: skip
+        if diagonal:
+            axes.axline((0, 0), slope=1, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+        _legend(figure, axes)
+    return figure
+
+
+def forest(claims: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+    """Show the interval of every claim, in units of its own smallest effect that matters, coloured by verdict.
+
+    Args:
+        claims: judged claims as in `claims.json`: `statement`, `estimate`, `interval`, `delta`, `verdict`.
+        title: what is seen.
+    """
+    shown = [name for name in VERDICTS if any(claim["verdict"] == name for claim in claims)]
+    with matplotlib.rc_context(STYLE):
+        label = "estimate / smallest effect that matters (shaded: smaller than that)"
+        figure, axes = _plot(title, label, "", height=0.62 * len(claims) + 0.85, legend=2)
+        axes.axvspan(-1, 1, color=GRID, alpha=0.7, linewidth=0)
+        axes.axvline(0, color=QUIET, linewidth=0.8)
+        for i, claim in enumerate(claims):
+            _interval(axes, claim, -i)
+        for name in shown:
+            colour, marker = VERDICTS[name]
+            axes.plot([], [], marker, color=colour, markersize=6.5, label=name)
+        axes.set_ylim(0.6 - len(claims), 0.75)
+        axes.yaxis.set_visible(False)
+        axes.spines["left"].set_visible(False)
+        if np.abs(axes.get_xlim()).max() > 12:
+            axes.set_xscale("symlog", linthresh=2)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        _legend(figure, axes)
+    return figure
+
+
+def _interval(axes: Axes, claim: Mapping[str, Any], y: float) -> None:
+    """Draw one claim: its words above, its interval beneath."""
+    colour, marker = VERDICTS[claim["verdict"]]
+    place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
+    words = textwrap.wrap(claim["statement"], 84, max_lines=2, placeholder=" ...")
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
+    axes.text(0, y + 0.36, "\n".join(words), color=INK, bbox=paper, **place)
+    delta, estimate, interval = claim.get("delta"), claim.get("estimate"), claim.get("interval")
+    if not delta or estimate is None:
+        axes.text(0, y, claim["verdict"], color=QUIET, **place)
+        return
+    if interval and None not in interval:
+        axes.plot(np.asarray(interval) / delta, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.plot([estimate / delta], [y], marker, color=colour, markersize=6.5, markeredgecolor="white")
+
+
+def _band(axes: Axes, x: Numpy, value: Numpy, i: int, many: int, name: str, *, level: float, log: bool) -> None:
+    """Draw one series; the dots of neighbouring series stand a little apart."""
+    colour, marker = PALETTE[i % 7], MARKERS[i % 7]
+    finite = np.isfinite(value)
+    mean = intervals.student(value, level, mask=finite)
+    shift = (i - (many - 1) / 2) * 0.035
+    at = x * 10**shift if log else x + shift * np.ptp(x)
+    dots = np.where(finite, value, np.nan)
+    axes.fill_between(x, mean.low, mean.high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(np.broadcast_to(at, dots.shape).T, dots.T, marker, color=colour, alpha=0.4, markersize=3, mew=0)
+    axes.plot(x, mean.estimate, color=colour, marker=marker, markersize=6, markeredgecolor="white", label=name)
+
+
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), dpi=100)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plot(
+    title: str, xlabel: str, ylabel: str, *, note: str | None = None, height: float = 3.3, legend: int
+) -> tuple[Figure, Axes]:
+    """Make a figure with one pair of axes, a title at its left edge and room for a note and a legend above the axes."""
+    head = _head(title) + (0.2 if note else 0) + (0.26 if legend > 1 else 0)
+    height = height + head - 0.3
+    figure = _figure(height)
+    _title(figure, title)
+    left = 0.62 if ylabel else 0.15
+    axes = figure.add_axes((left / WIDTH, 0.5 / height, 1 - (left + 0.12) / WIDTH, 1 - (0.55 + head) / height))
+    axes.set_xlabel(xlabel, labelpad=4)
+    axes.set_ylabel(ylabel, labelpad=4)
+    if note:
+        y = 1 - (_head(title) + 0.02) / height
+        figure.text(0.12 / WIDTH, y, note, fontsize=7.5, color=QUIET, va="center")
+    return figure, axes
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend in a line above the axes, where it covers no data; give long tick labels the room they take."""
+    box = axes.get_position()
+    over = 0.02 - axes.get_tightbbox().x0 / figure.bbox.width  # pyrefly: ignore
+    if over > 0:
+        axes.set_position((box.x0 + over, box.y0, box.width - over, box.height))
+    handles, names = axes.get_legend_handles_labels()
+    if len(names) > 1 or (names and not axes.yaxis.get_visible()):
+        figure.legend(
+            handles, names, loc="lower left", bbox_to_anchor=(0.06 / WIDTH, box.y1 + 0.02), ncols=min(len(names), 3),
+            fontsize=8.5, handlelength=1.6, columnspacing=1.4, borderaxespad=0,
+        )  # fmt: skip
+
+
+def _head(title: str) -> float:
+    """Give the height in inches of a title wrapped to the figure's width."""
+    return 0.2 + 0.19 * len(_wrap(title))
+
+
+def _title(figure: Figure, title: str) -> None:
+    if not title.strip():
+        raise ValueError("want a title that says what is seen, got an empty one")
+    y = 1 - 0.1 / figure.get_figheight()
+    figure.text(0.12 / WIDTH, y, "\n".join(_wrap(title)), fontsize=10.5, fontweight="bold", va="top", linespacing=1.25)
+
+
+def _wrap(title: str, width: int = 54) -> list[str]:
+    return textwrap.wrap(title, width) or [""]
+
+
+def _pictures(images: ArrayLike, rank: int) -> Numpy:
+    """Check images and give `[..., H, W, C]` in [0, 1] with one or three channels."""
+    pictures = np.asarray(images, np.float32)
+    if pictures.ndim == rank - 1:
+        pictures = pictures[..., None]
+    if pictures.ndim != rank or pictures.shape[-1] not in (1, 3) or 0 in pictures.shape:
+        raise ValueError(f"want images of rank {rank} with 1 or 3 channels, got {np.shape(images)}")
+    if not np.isfinite(pictures).all():
+        raise ValueError(f"want images that are finite, got {int((~np.isfinite(pictures)).sum())} undefined pixels")
+    return np.clip(pictures, 0, 1)
+
+
+def _show(axes: Axes, picture: Numpy) -> None:
+    """Draw one image without interpolation, so that a pixel stays a pixel."""
+    axes.imshow(np.broadcast_to(picture, (*picture.shape[:2], 3)), interpolation="nearest", aspect="auto")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _mosaic(pictures: Numpy, *, title: str, rows: Sequence[str], columns: Sequence[str] | None, xlabel: str) -> Figure:
+    """Lay images `[K, steps, H, W, C]` edge to edge in one raster, with thin gaps."""
+    many, steps, high, wide, channels = pictures.shape
+    if len(rows) != many or (columns is not None and len(columns) != steps):
+        raise ValueError(f"want {many} row and {steps} column labels, got {len(rows)} and {len(columns or ())}")
+    gap = max(1, wide // 16)
+    raster = np.ones((many * (high + gap) - gap, steps * (wide + gap) - gap, channels), np.float32)
+    for k in range(many):
+        for s in range(steps):
+            top, left = k * (high + gap), s * (wide + gap)
+            raster[top : top + high, left : left + wide] = pictures[k, s]
+    margin = 0.25 + 0.075 * max(len(row) for row in rows)
+    across = WIDTH - margin - 0.12
+    foot = 0.5 if columns is not None else 0.34
+    head = _head(title)
+    down = across * raster.shape[0] / raster.shape[1]
+    height = head + down + foot
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(height)
+        _title(figure, title)
+        axes = figure.add_axes((margin / WIDTH, foot / height, across / WIDTH, down / height))
+        _show(axes, raster)
+        axes.set_yticks([k * (high + gap) + high / 2 - 0.5 for k in range(many)], rows, color=INK)
+        if columns is not None:
+            axes.set_xticks([s * (wide + gap) + wide / 2 - 0.5 for s in range(steps)], columns)
+        axes.set_xlabel(xlabel, labelpad=3)
+    return figure
