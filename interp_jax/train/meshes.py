@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from interp_jax.core.types import Array, ArrayLike, PyTree
 
 RUNS = "runs"
 
@@ -32,8 +36,29 @@ def whole(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
+def place(mesh: Mesh, tree: PyTree, sharding: NamedSharding | None = None) -> PyTree:
+    """Put arrays that every process holds alike onto the mesh: whole on each device, unless a sharding is given."""
+    wanted = whole(mesh) if sharding is None else sharding
+
+    def put(leaf: ArrayLike) -> Array:
+        if isinstance(leaf, jax.Array) and leaf.sharding == wanted:
+            return leaf
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, wanted, lambda index: values[index])
+
+    return jax.tree.map(put, tree)
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """Bring global arrays to every process as numpy, typed keys as their data."""
+    plain = jax.tree.map(lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree)
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, plain)
+    return multihost_utils.process_allgather(plain, tiled=True)
+
+
 def memory(mesh: Mesh) -> int:
-    """Bytes that a program may use on one device of the mesh: the runtime's limit, or a share of the host's free memory."""
+    """Bytes that a program may use on one device: the runtime's limit, or a share of the host's free memory."""
     device = mesh.local_devices[0]
     stats = device.memory_stats()
     if stats and stats.get("bytes_limit"):

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from interp_jax.core.types import Array, PyTree
+from interp_jax.runs.chain import abstract
 from interp_jax.train import meshes
 from interp_jax.train.trainer import Trainer
 
@@ -20,8 +21,8 @@ Make = Callable[..., Trainer]
 class Group(NamedTuple):
     """The state of a group of W runs, every leaf `[W, ...]`, sharded over runs.
 
-    states: the Trainer's, stacked. history: metric -> `[W, chunks]`, the mean over each chunk's steps, NaN where not yet
-    run. diverged: `[W]` int32, the chunk in which a metric or the state first was not finite, -1 if none.
+    states: the Trainer's, stacked. history: metric -> `[W, chunks]`, the mean over each chunk's steps, NaN where not
+    yet run. diverged: `[W]` int32, the chunk in which a metric or the state first was not finite, -1 if none.
     """
 
     states: PyTree
@@ -32,7 +33,7 @@ class Group(NamedTuple):
 class Shape(NamedTuple):
     """What is fixed when the programs compile.
 
-    width: runs in a group. batch: runs a device vectorises together (the rest of its share waits in a loop), which alone
+    width: runs in a group. batch: runs a device vectorises together (the rest of its share waits in a loop); it alone
     decides the bits of a run. steps, chunk: the length of a run, and of a unit. precision: of matrix products.
     """
 
@@ -49,8 +50,10 @@ class Shape(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Compiled. begin: `(hyperparameters {name: [W]}, seeds [W]) -> Group`; advance: `(group, hyperparameters, data, index)
-    -> group`, which consumes the group that it is given. seconds: spent on compiling. bytes: at the peak, on one device.
+    """The compiled programs.
+
+    begin: `(hyperparameters {name: [W]}, seeds [W]) -> Group`. advance by one chunk: `(group, hyperparameters, data,
+    index) -> Group`; it consumes the group it is given. seconds: spent on compiling. bytes: at the peak, on one device.
     """
 
     begin: Callable[..., Group]
@@ -63,7 +66,7 @@ class Program(NamedTuple):
 def over_runs(f: Callable, runs: PyTree, batch: int) -> PyTree:
     """Apply `f` to each of the runs of one device: `batch` at a time vectorised, the batches one after another.
 
-    The inner program is the same whatever the number of runs, so a run's bits do not depend on how many share its device.
+    The inner program is the same whatever the number of runs: a run's bits do not depend on how many share its device.
     """
     if batch == 1:
         return jax.lax.map(f, runs)
@@ -102,16 +105,11 @@ def _metric_names(make: Make, states: PyTree, hyperparameters: PyTree, data: PyT
     return list(metrics)
 
 
-def abstract(tree: PyTree) -> PyTree:
-    """Forget the values of arrays, keep shapes, dtypes and shardings."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree)
-
-
 def build(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Mesh) -> Program:
     """Compile the programs of one sweep, once, whatever its runs: hyperparameters and seeds are arrays.
 
-    Runs are split over devices by `shard_map` (under automatic sharding `lax.map` would gather them all on every device).
-    `check_vma=False`, for nothing here crosses devices, and the check would sum gradients with respect to replicated data.
+    Runs are split over devices by `shard_map`: under automatic sharding `lax.map` would gather them on every device.
+    `check_vma=False`: nothing here crosses devices, and the check would sum gradients with respect to replicated data.
     """
     started = time.perf_counter()
     run = meshes.by_run(mesh)
@@ -121,9 +119,8 @@ def build(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Mesh) 
         def one(pair: tuple) -> PyTree:
             return make(**pair[0]).init(jax.random.key(pair[1]))
 
-        states = sharded(lambda *pair: over_runs(one, pair, shape.batch), in_specs=P(meshes.RUNS))(
-            hyperparameters, seeds
-        )
+        local = sharded(lambda *pairs: over_runs(one, pairs, shape.batch), in_specs=P(meshes.RUNS))
+        states = local(hyperparameters, seeds)
         unset = jnp.full((shape.width, shape.chunks), jnp.nan, jnp.float32)
         history = dict.fromkeys(_metric_names(make, states, hyperparameters, data), unset)
         return Group(states, history, jnp.full(shape.width, -1, jnp.int32))
@@ -160,3 +157,17 @@ def peak_bytes(compiled: jax.stages.Compiled) -> int:
         return 0
     held = need.argument_size_in_bytes + need.output_size_in_bytes - need.alias_size_in_bytes
     return int(held + need.temp_size_in_bytes)
+
+
+def build_map(
+    f: Callable[[PyTree, PyTree], PyTree], data: PyTree, states: PyTree, shape: Shape, mesh: Mesh
+) -> Callable:
+    """Compile `f(state, data)` for the runs of a group: `(states, data) -> results`, `[W, ...]`, sharded over runs."""
+
+    def local(states: PyTree, data: PyTree) -> PyTree:
+        return over_runs(lambda state: f(state, data), states, shape.batch)
+
+    specs = (P(meshes.RUNS), P())
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(meshes.RUNS), check_vma=False)
+    with jax.default_matmul_precision(shape.precision):
+        return jax.jit(sharded).lower(states, abstract(data)).compile()

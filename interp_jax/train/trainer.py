@@ -16,8 +16,8 @@ Loss = Callable[[PyTree, PyTree, Key], tuple[Array, Metrics]]
 class Trainer(NamedTuple):
     """One run. init: `key -> state`. step: `(state, data, t) -> (state, metrics)`, metrics scalars by name.
 
-    `t` counts steps from 0 and is never batched over runs: derive the randomness of a step, annealing and schedules from
-    it, and not from a counter in the state (under vmap a counter of each run's own turns `cond` into both branches).
+    `t` counts steps from 0 and is never batched over runs: derive the randomness of a step, annealing and schedules
+    from it, and not from a counter in the state (under vmap a counter of each run's own makes `cond` do both branches).
     """
 
     init: Callable[[Key], PyTree]

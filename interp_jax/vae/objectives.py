@@ -23,8 +23,8 @@ Decode = Callable[[PyTree, Array], Array]
 class Terms(NamedTuple):
     """One example's part of the evidence lower bound.
 
-    reconstruction: scalar, minus the log likelihood, summed over pixels. kl: `[D]`, of the posterior of each latent from
-    the standard normal. mean, log_var, sample: `[D]`.
+    reconstruction: scalar, minus the log likelihood, summed over pixels. kl: `[D]`, of the posterior of each latent
+    from the standard normal. mean, log_var, sample: `[D]`.
     """
 
     reconstruction: Array

@@ -1,7 +1,7 @@
 """Run the sides of a benchmark in interleaved rounds and write rates, and ratios with intervals, as JSON.
 
-Each side is a process of its own that stays alive and waits while the others work. In each round every side works once, in
-an order drawn anew; a ratio is taken within the round, so that what the machine does meanwhile cancels.
+Each side is a process of its own that stays alive and waits while the others work. In each round every side works once,
+in an order drawn anew; a ratio is taken within the round, so that what the machine does meanwhile cancels.
 """
 
 import argparse
@@ -117,7 +117,8 @@ def main() -> None:
         sides = [side for side in BENCHMARKS[name] if side.name not in options.without]
         found = measure(name, sides, options.rounds)
         for side, facts in found["sides"].items():
-            print(f"{name:20} {side:24} {facts['median_rate']:12.2f} {found['unit']}, peak {facts['peak_bytes'] / 1e6:.0f} MB")
+            peak = facts["peak_bytes"] / 1e6
+            print(f"{name:20} {side:24} {facts['median_rate']:12.2f} {found['unit']}, peak {peak:.0f} MB")
         for pair, ratio in found["ratios"].items():
             print(f"{name:20} {pair:40} {ratio['median']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]")
         options.out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,53 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from interp_jax.core import keys
+from interp_jax.train.trainer import trainer
+from tests.train import toy
+
+
+def quadratic(params, batch, key):
+    return jnp.sum((params - batch) ** 2), {"distance": jnp.abs(params - batch).sum()}
+
+
+def test_step_is_gradient_descent_in_closed_form():
+    descent = trainer(lambda key: jnp.array([4.0]), quadratic, lambda data, key: data, optax.sgd(0.1))
+    state, data = descent.init(jax.random.key(0)), jnp.array([1.0])
+    for t in range(5):
+        state, metrics = descent.step(state, data, t)
+    np.testing.assert_allclose(state.params - 1.0, [3.0 * 0.8**5], rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], (3.0 * 0.8**4) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(metrics["distance"], 3.0 * 0.8**4, rtol=1e-6)
+
+
+def test_randomness_of_a_step_depends_on_the_key_and_the_step_alone(key):
+    seen = trainer(lambda key: jnp.zeros(()), lambda p, b, k: (b * p, {"batch": b}), toy_uniform, optax.sgd(0.0))
+    state = seen.init(key)
+    first = seen.step(state, None, 3)[1]["batch"]
+    later = seen.step(seen.step(state, None, 0)[0], None, 3)[1]["batch"]
+    assert first == later == toy_uniform(None, keys.at(keys.stream(key, "batch"), 3))
+    assert first != seen.step(state, None, 4)[1]["batch"]
+
+
+def toy_uniform(data, key):
+    return jax.random.uniform(key)
+
+
+def test_a_stream_can_be_held_while_the_seed_varies():
+    def make(**fixed):
+        return trainer(toy.init, toy.loss, toy.batch, optax.sgd(0.1), streams=fixed)
+
+    def starts(maker):
+        return [maker.init(jax.random.key(seed)).params["w"] for seed in (0, 1)]
+
+    free, held = starts(make()), starts(make(init=jax.random.key(9)))
+    assert not np.array_equal(*free)
+    np.testing.assert_array_equal(*held)
+
+
+def test_unknown_stream_is_named():
+    with pytest.raises(ValueError, match="want streams among init, batch and loss, got \\['noise'\\]"):
+        trainer(toy.init, toy.loss, toy.batch, optax.sgd(0.1), streams={"noise": jax.random.key(0)})
