@@ -1,0 +1,181 @@
+"""Ridge regression, for many targets and penalties from one factorisation, by a stated numerical method.
+
+The objective is scikit-learn's, a sum over rows and not a mean (a penalty on the mean loss is `alpha / N`):
+
+    sum_n weights_n |y_n - (x_n - centre) weight - level|^2 + alpha |weight|^2
+
+A path over alphas is `vmap` over `fit`: the factorisation does not depend on alpha and stays outside the batch.
+`moments`, `combine` and `fit_moments` do the same from sufficient statistics, for rows that come in a stream, or in
+folds. `method=svd` keeps the condition number of the features; `method=gram` squares it, and says so where the
+precision cannot hold that.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from interp_jax.core.checks import not_negative
+from interp_jax.core.linalg import add_row, compress_rows, matmul, mean_rows
+from interp_jax.core.types import Array, ArrayLike
+from interp_jax.linear.fits import LinearFit, prepare, seal
+
+
+class Spectrum(NamedTuple):
+    """A centred, weighted design `X` in its own axes, where every ridge solution is a division.
+
+    squares: `[R]`, squared singular values. basis: `[D, R]`, right singular vectors. cross: `[R, K]`, `basis.T @ X.T @
+    Y`. floor: `[]`, directions whose `squares + alpha` is not above it hold rounding errors only. limit: `[]`, the
+    least `squares + alpha` at which the solution is trusted.
+    """
+
+    squares: Array
+    basis: Array
+    cross: Array
+    floor: Array
+    limit: Array
+
+
+Method = Callable[[Array, Array], Spectrum]
+
+
+def svd(x: Array, y: Array) -> Spectrum:
+    """Factorise by reflections, then singular values: errors grow with the condition number, not with its square.
+
+    x: `[N, D]`. y: `[N, K]`. 4 N D^2 operations, at perhaps a third of the speed of a matrix product.
+    """
+    width = x.shape[1]
+    short = compress_rows(jnp.concatenate([x, y], 1))
+    left, values, right = jnp.linalg.svd(short[:, :width], full_matrices=False)
+    cross = values[:, None] * matmul(left.T, short[:, width:])
+    floor = (4 * jnp.finfo(x.dtype).eps * jnp.max(values)) ** 2
+    return Spectrum(values**2, right.T, cross, floor, jnp.zeros_like(floor))
+
+
+def gram(x: Array, y: Array) -> Spectrum:
+    """Factorise through the Gram matrix, at the speed of a matrix product, to condition 300 in float32."""
+    return _eigen(matmul(x.T, x), matmul(x.T, y))
+
+
+def _eigen(square: Array, cross: Array) -> Spectrum:
+    squares, basis = jnp.linalg.eigh(square)
+    floor = 4 * jnp.finfo(square.dtype).eps * jnp.max(squares)
+    return Spectrum(jnp.maximum(squares, 0), basis, matmul(basis.T, cross), floor, 25 * floor)
+
+
+def _divide(spectrum: Spectrum, cross: Array, alpha: Array) -> Array:
+    """Solve `(X.T X + alpha) weight = basis cross`, alpha `[1, K]`; directions under the floor stay zero."""
+    stiffness = spectrum.squares[:, None] + alpha
+    kept = stiffness > spectrum.floor
+    return matmul(spectrum.basis, jnp.where(kept, cross / jnp.where(kept, stiffness, 1), 0))
+
+
+def _trusted(spectrum: Spectrum, alpha: Array) -> Array:
+    return (spectrum.squares[:, None] + alpha >= spectrum.limit).all()
+
+
+def fit(x: Array, y: Array, alpha: ArrayLike, *, weights: Array | None = None, method: Method = svd) -> LinearFit:
+    """Fit ridge regression with a free intercept.
+
+    x: `[N, D]`; N < D is fine. y: `[N]` or `[N, K]`. alpha: `[]` or one a target `[K]`, 0 for least squares (of least
+    norm). weights: `[N]`, not negative; zero deletes the row. method: `svd` or `gram`.
+
+    The solution from the factorisation is corrected once by its own residual, through which derivatives of any order in
+    x, y, alpha and weights pass as well (by the implicit function, not through the singular vectors, whose derivatives
+    do not exist at equal singular values). Least squares of deficient rank has values only.
+
+    `converged` is False where `gram` cannot hold the condition number, and for NaN.
+
+    >>> x = jnp.array([[0.0], [1.0], [2.0]])
+    >>> found = jax.jit(fit)(x, 4 * x[:, 0] + 1, 0.5)
+    >>> round(found.weight.item(), 3), round(found.bias.item(), 3)
+    (3.2, 1.8)
+    """
+    not_negative(alpha=alpha)
+    rows = prepare(x, y, alpha, weights)
+    alphas = jnp.broadcast_to(jnp.asarray(alpha, rows.x.dtype), rows.y.shape[1:])[None]
+    centre, level = mean_rows(rows.x, rows.weights), mean_rows(rows.y, rows.weights)
+    x, y = add_row(rows.x, -centre), add_row(rows.y, -level)
+    share = rows.weights[:, None]
+    root = jnp.sqrt(share)
+    spectrum = jax.tree.map(jax.lax.stop_gradient, method(*jax.lax.stop_gradient((root * x, root * y))))
+    first = _divide(spectrum, spectrum.cross, jax.lax.stop_gradient(alphas))
+
+    def normal(weight: Array) -> Array:
+        return matmul(x.T, share * matmul(x, weight)) + alphas * weight
+
+    residual = matmul(x.T, share * (y - matmul(x, first))) - alphas * first
+
+    def inverse(_: object, b: Array) -> Array:
+        return _divide(spectrum, matmul(spectrum.basis.T, b), jax.lax.stop_gradient(alphas))
+
+    weight = first + jax.lax.custom_linear_solve(normal, residual, inverse, symmetric=True)
+    found = LinearFit(weight, level, centre, _trusted(spectrum, alphas), jnp.int32(0), jnp.zeros((), x.dtype))
+    return seal(found, rows.valid)
+
+
+class Moments(NamedTuple):
+    """What ridge needs of weighted rows: total weight `[]`, means, and sums of products about the means.
+
+    centre: `[D]`. level: `[K]`. square: `[D, D]`. cross: `[D, K]`. spread: `[K]`, the sum of squares of y, for R2.
+    """
+
+    total: Array
+    centre: Array
+    level: Array
+    square: Array
+    cross: Array
+    spread: Array
+
+
+def moments(x: Array, y: Array, *, weights: Array | None = None) -> Moments:
+    """Reduce rows to their moments; NaN if the rows are not valid. x: `[N, D]`. y: `[N]` or `[N, K]`."""
+    rows = prepare(x, y, 0.0, weights)
+    weights = jnp.where(rows.valid, rows.weights, jnp.nan)
+    centre, level = mean_rows(rows.x, weights), mean_rows(rows.y, weights)
+    x, y = add_row(rows.x, -centre), add_row(rows.y, -level)
+    heavy = weights[:, None] * x
+    return Moments(jnp.sum(weights), centre, level, matmul(heavy.T, x), matmul(heavy.T, y), matmul(weights, y**2))
+
+
+def combine(parts: Moments, keep: Array) -> Moments:
+    """Give the moments of several sets of rows together (Chan, Golub and LeVeque 1983, eq. 2.1).
+
+    parts: moments stacked along a leading axis `[P]`. keep: `[P]`, 1 for the parts to use: row i of `1 - eye(P)` is
+    the training set of fold i. No sum is subtracted, so none cancels.
+    """
+    chex.assert_rank([parts.total, keep], 1)
+    chex.assert_equal_shape([parts.total, keep])
+    weights = jnp.where(keep > 0, parts.total, 0)
+    safe = jax.tree.map(lambda part: jnp.where(jnp.reshape(keep > 0, (-1,) + (1,) * (part.ndim - 1)), part, 0), parts)
+    centre, level = mean_rows(safe.centre, weights), mean_rows(safe.level, weights)
+    x, y = add_row(safe.centre, -centre), add_row(safe.level, -level)
+    heavy = weights[:, None] * x
+    return Moments(
+        total=jnp.sum(weights),
+        centre=centre,
+        level=level,
+        square=jnp.sum(safe.square, 0) + matmul(heavy.T, x),
+        cross=jnp.sum(safe.cross, 0) + matmul(heavy.T, y),
+        spread=jnp.sum(safe.spread, 0) + matmul(weights, y**2),
+    )
+
+
+def fit_moments(stats: Moments, alpha: ArrayLike) -> LinearFit:
+    """Fit ridge regression from moments: `fit(..., method=gram)` without the correction, which needs the rows.
+
+    alpha: `[]` or `[K]`. `converged` is False where the precision cannot hold the square of the condition number.
+
+    Five folds, each fitted without its own rows: `jax.vmap(lambda keep: fit_moments(combine(parts, keep), alpha))(1 -
+    jnp.eye(5))` with `parts = jax.vmap(moments)(x_folds, y_folds)`.
+    """
+    not_negative(alpha=alpha)
+    alphas = jnp.broadcast_to(jnp.asarray(alpha, stats.level.dtype), stats.level.shape)[None]
+    valid = jnp.isfinite(stats.square).all() & jnp.isfinite(stats.cross).all() & (alphas >= 0).all()
+    spectrum = _eigen(jnp.where(valid, stats.square, 0), stats.cross)
+    weight = _divide(spectrum, spectrum.cross, alphas)
+    trusted = _trusted(spectrum, alphas)
+    zero = jnp.zeros((), weight.dtype)
+    return seal(LinearFit(weight, stats.level, stats.centre, trusted, jnp.int32(0), zero), valid)
