@@ -1,0 +1,112 @@
+"""Real images with labels: scikit-learn's digits (in its package), Fashion-MNIST and MNIST (in a folder).
+
+Loaders run on the host, once; they check what they read and give numpy arrays, which the caller puts on devices as
+arguments.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from interp_jax.data import idx
+
+FASHION_CLASSES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+SHAPES = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
+# SHA-256 of the unpacked files, in the order of FILES.
+DIGESTS = {
+    "fashion-mnist": (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+    "mnist": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+}
+
+
+class Labelled(NamedTuple):
+    """images: `[N, H, W, 1]` float32 in [0, 1]. labels: `[N]` int32."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Split(NamedTuple):
+    """The published split of a data set."""
+
+    train: Labelled
+    test: Labelled
+
+
+def digits() -> Labelled:
+    """Load scikit-learn's 1,797 handwritten digits, 8 x 8 pixels of 17 levels (Alpaydin and Kaynak 1998).
+
+    Needs the extra `sklearn`, whose package holds them. They come in the writers' order: split them by a key.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError("data.images.digits needs scikit-learn: pip install 'interp_jax[sklearn]'") from error
+    pixels, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
+    if pixels.shape != (1797, 64) or not (pixels.min() == 0 and pixels.max() == 16):
+        raise ValueError(f"scikit-learn's digits are not the 1,797 known ones: shape {pixels.shape}")
+    return Labelled((pixels / 16).astype(np.float32).reshape(-1, 8, 8, 1), labels.astype(np.int32))
+
+
+def fashion_mnist(folder: str | os.PathLike | None = None) -> Split:
+    """Load Fashion-MNIST (Xiao et al. 2017): 60,000 and 10,000 images of 28 x 28 pixels, 10 classes (FASHION_CLASSES).
+
+    folder: where its four idx files lie, plain or gzipped; see `find` for the default. `bash scripts/data
+    fashion-mnist` gets them. Contents are checked against the published ones. As float32 they take 220 MB.
+    """
+    return load("fashion-mnist", folder)
+
+
+def mnist(folder: str | os.PathLike | None = None) -> Split:
+    """Load MNIST (LeCun et al. 1998), in the same shapes, from the same four files, checked the same way."""
+    return load("mnist", folder)
+
+
+def load(name: str, folder: str | os.PathLike | None = None) -> Split:
+    """Load the four idx files of a data set in DIGESTS; raise FileNotFoundError or ValueError that says what to do."""
+    place = find(name, folder)
+    paths = [_present(place, file, name) for file in FILES]
+    arrays = [
+        idx.read(path, shape=shape, digest=digest)
+        for path, shape, digest in zip(paths, SHAPES, DIGESTS[name], strict=True)
+    ]
+    return Split(_labelled(*arrays[:2]), _labelled(*arrays[2:]))
+
+
+def find(name: str, folder: str | os.PathLike | None = None) -> Path:
+    """Say where a data set's files belong: `folder`; else `$INTERP_JAX_DATA/name`; else the user's data folder."""
+    if folder is not None:
+        return Path(folder)
+    if root := os.environ.get("INTERP_JAX_DATA"):
+        return Path(root) / name
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "interp_jax" / name
+
+
+def _labelled(pixels: np.ndarray, labels: np.ndarray) -> Labelled:
+    return Labelled(pixels[..., None].astype(np.float32) / np.float32(255), labels.astype(np.int32))
+
+
+def _present(place: Path, file: str, name: str) -> Path:
+    for path in (place / file, place / f"{file}.gz"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"no {file}[.gz] in {place}: get it with `bash scripts/data {name}`, or set INTERP_JAX_DATA to the folder that "
+        f"holds {name}/, or pass the folder that holds its four idx files"
+    )
