@@ -35,7 +35,7 @@ class TrainState(NamedTuple):
 def trainer(
     init: Callable[[Key], PyTree],
     loss: Loss,
-    batch: Callable[[PyTree, Key], PyTree],
+    batch: Callable[[PyTree, Key, Array], PyTree],
     optimizer: optax.GradientTransformation,
     *,
     streams: Mapping[str, Key] | None = None,
@@ -45,14 +45,14 @@ def trainer(
     Args:
         init: `key -> params`.
         loss: `(params, batch, key) -> (scalar, metrics)`; the scalar joins the metrics as `loss`.
-        batch: `(data, key) -> batch`, drawn anew at each step.
+        batch: `(data, key, t) -> batch` of step t, with the key of the stream: data.streams has index streams.
         optimizer: any optax transformation; build it from traced numbers and it differs between runs.
         streams: keys that replace the run's own streams `init`, `batch` or `loss`, to hold one source of chance fixed
             while the seed varies the others.
 
     >>> import jax.numpy as jnp
     >>> square = lambda params, batch, key: (jnp.sum((params - batch) ** 2), {})
-    >>> descent = trainer(lambda key: jnp.zeros(()), square, lambda data, key: data, optax.sgd(0.5))
+    >>> descent = trainer(lambda key: jnp.zeros(()), square, lambda data, key, t: data, optax.sgd(0.5))
     >>> state, metrics = descent.step(descent.init(jax.random.key(0)), jnp.float32(3), 0)
     >>> float(state.params), float(metrics["loss"])
     (3.0, 9.0)
@@ -69,7 +69,7 @@ def trainer(
         return TrainState(params, optimizer.init(params), key)
 
     def step(state: TrainState, data: PyTree, t: Array) -> tuple[TrainState, Metrics]:
-        examples = batch(data, keys.at(stream(state.key, "batch"), t))
+        examples = batch(data, stream(state.key, "batch"), t)
         objective = jax.value_and_grad(loss, has_aux=True)
         (value, metrics), gradient = objective(state.params, examples, keys.at(stream(state.key, "loss"), t))
         updates, moments = optimizer.update(gradient, state.optimizer, state.params)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from interp_jax.core import checks
+from interp_jax.core.information import standard_normal_kl
 from interp_jax.core.types import Array, ArrayLike, Key, PyTree
 from interp_jax.train.trainer import Loss, Metrics
 
@@ -40,22 +41,12 @@ def bernoulli(logits: Array, x: Array) -> Array:
     return optax.sigmoid_binary_cross_entropy(logits, x).sum()
 
 
-def gaussian_kl(mean: Array, log_var: Array) -> Array:
-    """KL divergence of N(mean, exp(log_var)) from N(0, 1), for each latent (Kingma and Welling 2014, appendix B).
-
-    >>> float(gaussian_kl(jnp.ones(1), jnp.zeros(1))[0])
-    0.5
-    """
-    chex.assert_equal_shape([mean, log_var])
-    return 0.5 * (jnp.square(mean) + jnp.expm1(log_var) - log_var)
-
-
 def elbo(encode: Encode, decode: Decode, params: PyTree, x: Array, key: Key) -> Terms:
     """Compute the two terms of minus the evidence lower bound of one example, with one sample of its posterior."""
     mean, log_var = encode(params, x)
     chex.assert_rank([mean, log_var], 1)
     sample = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape, mean.dtype)
-    return Terms(bernoulli(decode(params, sample), x), gaussian_kl(mean, log_var), mean, log_var, sample)
+    return Terms(bernoulli(decode(params, sample), x), standard_normal_kl(mean, log_var), mean, log_var, sample)
 
 
 def beta_vae(encode: Encode, decode: Decode, beta: ArrayLike) -> Loss:

@@ -14,7 +14,7 @@ def quadratic(params, batch, key):
 
 
 def test_step_is_gradient_descent_in_closed_form():
-    descent = trainer(lambda key: jnp.array([4.0]), quadratic, lambda data, key: data, optax.sgd(0.1))
+    descent = trainer(lambda key: jnp.array([4.0]), quadratic, lambda data, key, t: data, optax.sgd(0.1))
     state, data = descent.init(jax.random.key(0)), jnp.array([1.0])
     for t in range(5):
         state, metrics = descent.step(state, data, t)
@@ -28,12 +28,12 @@ def test_randomness_of_a_step_depends_on_the_key_and_the_step_alone(key):
     state = seen.init(key)
     first = seen.step(state, None, 3)[1]["batch"]
     later = seen.step(seen.step(state, None, 0)[0], None, 3)[1]["batch"]
-    assert first == later == toy_uniform(None, keys.at(keys.stream(key, "batch"), 3))
+    assert first == later == toy_uniform(None, keys.stream(key, "batch"), 3)
     assert first != seen.step(state, None, 4)[1]["batch"]
 
 
-def toy_uniform(data, key):
-    return jax.random.uniform(key)
+def toy_uniform(data, key, t):
+    return jax.random.uniform(keys.at(key, t))
 
 
 def test_a_stream_can_be_held_while_the_seed_varies():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from interp_jax.data import streams
 from interp_jax.train.trainer import trainer
 
 TRACES = []
@@ -27,8 +28,8 @@ def loss(params, batch, key):
     return error, {"mse": error}
 
 
-def batch(data, key):
-    rows = jax.random.randint(key, (16,), 0, len(data["x"]))
+def batch(data, key, t):
+    rows = streams.uniform_indices(key, t, len(data["x"]), 16)
     return jax.tree.map(lambda leaf: leaf[rows], data)
 
 
