@@ -86,7 +86,8 @@ def discretise(x: Array, *, bins: int = 20) -> Array:
 def joint_counts(a: Array, b: Array, *, sizes: tuple[int, int]) -> Array:
     """Count pairs of labels `[N]` into `[A, B]` by a product of one-hot matrices.
 
-    Exact below 2^24 samples in float32, also where the machine multiplies in TF32 or bfloat16. Labels outside `[0, size)` count nowhere.
+    Exact below 2^24 samples in float32, also where the machine multiplies in TF32 or bfloat16. Labels outside
+    `[0, size)` count nowhere.
 
     >>> joint_counts(jnp.array([0, 1, 1]), jnp.array([0, 1, 0]), sizes=(2, 2)).tolist()
     [[1.0, 0.0], [1.0, 1.0]]

@@ -16,15 +16,16 @@ tests/core/test_intervals.py):
     welch, two log-normals       98.1  97.5  97.3  96.5
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from interp_jax.core.types import Numpy
 
-Data = Numpy | Sequence[float] | Sequence[Sequence[float]]
+Data = ArrayLike
+"""Numbers with replicates along axis 0, as numpy takes them."""
 Values = Any
 """An array `[...]` of float64, one entry an estimate, or a numpy scalar for one."""
 
