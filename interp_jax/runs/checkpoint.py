@@ -11,10 +11,13 @@ an error (disk full, preemption) belongs to its unit while all processes still a
 and its cached list of steps, and retention must count verified units only.
 """
 
+import contextlib
 import json
 import logging
+import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -29,7 +32,20 @@ from interp_jax.runs.errors import CheckpointError, SaveError, StoreError
 _TEMPORARY, _OLD = "orbax-checkpoint-tmp", ".old-"
 _NOT_DAMAGE = (StoreError, MemoryError, PermissionError, jax.errors.JaxRuntimeError)
 
-logging.getLogger("absl").addFilter(lambda line: line.levelno >= logging.ERROR)  # orbax warns of normal things
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep orbax from logging: it warns of normal things, and shows tracebacks of errors that are raised as well."""
+    logger = logging.getLogger("absl")
+    logger.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def steps(root: Path) -> list[int]:
@@ -68,7 +84,7 @@ def save(root: Path, step: int, state: PyTree, chain: str) -> None:
         if _on_disk(leaves[path])
     } or {".": np.zeros(1, np.uint8)}
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
+        with _hushed(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
             items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
             writer.save((root / str(step)).absolute(), args=items)
     except MemoryError:
@@ -77,7 +93,7 @@ def save(root: Path, step: int, state: PyTree, chain: str) -> None:
         tidy(root)
         kept = [s for s in steps(root) if s < step]
         raise SaveError(
-            f"cannot save unit {step} in {root}: {line(error)}. Units up to {kept[-1] if kept else 0} are kept: "
+            f"cannot save unit {step} in {root}: {_reason(error)}. Units up to {kept[-1] if kept else 0} are kept: "
             "make room (or allow writing) and run the same command again"
         ) from error
 
@@ -94,13 +110,15 @@ def read(root: Path, step: int, target: PyTree | None, chain: str | None = None)
     where, trouble, arrays, leaves = f"unit {step} in {root}", "", {}, {}
     folder = (root / str(step)).absolute()
     try:
-        record = _record(folder, step)
+        with _hushed():
+            record = _record(folder, step)
         leaves = record["leaves"]
         if chain is not None and record["chain"] != chain:
             raise StoreError(f"{where} belongs to other runs than this program's: use another folder")
         if target is not None:
             _same_structure(leaves, target, where)
-        arrays = _arrays(folder / "state", leaves, target)
+        with _hushed():
+            arrays = _arrays(folder / "state", leaves, target)
     except _NOT_DAMAGE:
         raise
     except Exception as error:
@@ -189,7 +207,7 @@ def _tree(arrays: dict, target: PyTree) -> PyTree:
     """Put the leaves back into the target's structure, and its Python numbers back to Python."""
     flat, structure = jax.tree.flatten(target, is_leaf=lambda leaf: leaf is None)
     back = [
-        type(leaf)(value.item()) if isinstance(leaf, bool | int | float | complex) else value
+        type(leaf)(value.item()) if isinstance(leaf, bool | int | float | complex | np.generic) else value
         for leaf, value in zip(flat, arrays.values(), strict=True)
     ]
     return jax.tree.unflatten(structure, back)
@@ -230,6 +248,13 @@ def _suspect(folder: Path, error: Exception) -> str:
         except (OSError, ValueError):
             return str(path)
     return str(state)
+
+
+def _reason(error: BaseException) -> str:
+    """Give the system's word for a failed write, which the C++ library only numbers and orbax buries."""
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    number = int(number[1]) if number else error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else line(error)
 
 
 def line(error: BaseException) -> str:

@@ -61,13 +61,13 @@ def drive(
     told.begin(sum(chain.length for chain in mine))
     try:
         with _signals() as caught, profile or Profile(None) as tracer:
-            tell = _Tell(told, tracer, observe, lambda: caught[0] if caught else _STOP if stop and stop() else 0)
+            tell = _Tell(told, tracer, observe, stop, caught)
             for chain in mine:
                 with store.claim(chain.name):
                     state, units, reason = _walk(chain, store, every_seconds, tell)
                 if finish is not None and units == chain.length:
                     finish(chain, state)
-                _, number = _agreed(False, caught[0] if caught else 0)
+                _, number = _agreed(False, tell.signal())
                 if reason or number:
                     store.events.log("stopped", chain=chain.name, units=units, signal=number)
                 if number:
@@ -83,12 +83,19 @@ _STOP = -1  # the reason to leave when it is no signal
 
 
 class _Tell(NamedTuple):
-    """Whom the walk tells, and whom it asks for a reason to leave (0: none, -1: `stop`, else a signal's number)."""
+    """Whom the walk tells, and whom it asks for a reason to leave: 0 for none, else a signal's number, or `_STOP`."""
 
     progress: progress_.Progress
     profile: Profile
     observe: Callable[[Chain, int, PyTree], None] | None
-    reason: Callable[[], int]
+    stop: Callable[[], bool] | None
+    caught: list[int]
+
+    def signal(self) -> int:
+        return self.caught[0] if self.caught else 0
+
+    def reason(self) -> int:
+        return self.signal() or (_STOP if self.stop is not None and self.stop() else 0)
 
 
 def _walk(chain: Chain, store: Store, every: float, tell: _Tell) -> tuple[PyTree, int, int]:
@@ -112,6 +119,7 @@ def _walk(chain: Chain, store: Store, every: float, tell: _Tell) -> tuple[PyTree
             started = time.monotonic()
             store.commit(chain, units, state)
             saved = time.monotonic()
+            reason = reason or _agreed(False, tell.signal())[1]  # it may have come while saving
             store.events.log("commit", chain=chain.name, units=units, seconds=round(saved - started, 3))
     return state, units, reason
 

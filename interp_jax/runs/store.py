@@ -57,8 +57,8 @@ class Store:
                 return step, checkpoint.read(self._units(chain.name), step, target, key)
             except CheckpointError as error:
                 self._bad[chain.name].append(step)
-                self._problem(f"chain {chain.name}: {error}")
-        self._problem(f"chain {chain.name}: no sound unit is left: it starts again")
+                self.note(f"chain {chain.name}: {error}")
+        self.note(f"chain {chain.name}: no sound unit is left: it starts again")
         return None
 
     def commit(self, chain: Chain, units: int, state: PyTree) -> None:
@@ -135,7 +135,7 @@ class Store:
             try:
                 return "; ".join(manifest.differences(_open(seal.read(path)), here)[:3])
             except StoreError as error:
-                self._problem(f"chain {chain.name}: {error}: it is written again")
+                self.note(f"chain {chain.name}: {error}: it is written again")
                 path.unlink()
                 return ""
 
@@ -150,7 +150,8 @@ class Store:
         def write() -> str:
             folder = self._folder(chain.name)
             (folder / "units").mkdir(parents=True, exist_ok=True)
-            seal.write(folder / "chain.json", _identity(chain), replace=False)
+            if not (folder / "chain.json").exists():
+                seal.write(folder / "chain.json", _identity(chain), replace=False)
             return ""
 
         try:
@@ -176,7 +177,8 @@ class Store:
             checkpoint.remove(root, step)
         return ""
 
-    def _problem(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Report damage: in `problems` and in the log."""
         self.problems.append(text)
         self.events.log("problem", text=text)
 

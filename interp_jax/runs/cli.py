@@ -1,0 +1,138 @@
+"""The command line that every experiment has: `python experiments/<name>.py quick|full [--seeds N] [--out DIR] ...`.
+
+An experiment extends `Settings`, gives presets, and calls `main`:
+
+    @dataclasses.dataclass(frozen=True)
+    class VAE(cli.Settings):
+        steps: int = 3000
+        \"\"\"Training steps of each run.\"\"\"
+
+    if __name__ == "__main__":
+        cli.main(run, {"quick": VAE(), "full": VAE(seeds=50, steps=300_000)})
+"""
+
+import contextlib
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import tyro
+
+from interp_jax.core import checks
+from interp_jax.runs import cache, distributed, events
+from interp_jax.runs.checkpoint import line
+from interp_jax.runs.driver import Interrupted
+from interp_jax.runs.parts import Part
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every experiment can be told; an experiment's own settings extend it, with a default for each."""
+
+    seeds: int = 4
+    """How many seeds."""
+    out: Path | None = None
+    """Folder of the results; a run continues what is there. Default: results/NAME/PRESET."""
+    part: str = "1/1"
+    """Do share I of N of the runs, as I/N with 1 <= I <= N (job arrays)."""
+    distributed: str = "off"
+    """Several processes, one program: off, auto (variables of this package or of SLURM), or HOST:PORT,N,I."""
+    profile: Path | None = None
+    """Write a trace of a few units for a profiler into this folder."""
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Also send metrics to these."""
+    cache: bool = True
+    """Keep compiled programs for the next start."""
+    debug: bool = False
+    """Show where an error comes from."""
+
+    def __post_init__(self) -> None:
+        checks.whole(1, seeds=self.seeds)
+        Part.parse(self.part)
+
+    def sinks(self) -> tuple[events.Sink, ...]:
+        """Make the sinks that `log` names."""
+        out = self.out or Path("results")
+        make = {"tensorboard": lambda: events.tensorboard(out / "tensorboard"), "wandb": lambda: events.wandb(out.name)}
+        return tuple(make[name]() for name in self.log)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def main(
+    run: Callable[[S], object], presets: Mapping[str, S], words: Sequence[str] | None = None, name: str | None = None
+) -> None:
+    """Read the command line, prepare JAX, run, and end the program.
+
+    `presets`: by name, the one for a newcomer first. `words`: the command line, by default the program's. `name`: the
+    experiment's, by default the script's. Exit codes: 0 done; 1 an error of ours, said in one line (`--debug` shows
+    where); 2 a command line that cannot be read, said in one line; 130 and 143 interrupted after a commit.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    name = name or Path(sys.argv[0]).stem
+    settings = read(presets, words, name)
+    try:
+        if settings.cache:
+            cache.enable()
+        distributed.initialize(settings.distributed)
+        run(settings)
+    except Interrupted:
+        _say(name, "stopped by a signal after a commit; run the same command to go on")
+        raise
+    except KeyboardInterrupt:
+        _say(name, "stopped at once; run the same command to go on from the last commit")
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if settings.debug:
+            raise
+        _say(name, f"error: {line(error)}")
+        sys.exit(1)
+
+
+def read(presets: Mapping[str, S], words: Sequence[str], name: str) -> S:
+    """Read a command line into settings; `out` is filled in.
+
+    Raises:
+        SystemExit: code 2 after one line that says what is wrong; 0 after `--help`.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            configs = {key: (_title(value, key), value) for key, value in presets.items()}
+            settings = tyro.extras.overridable_config_cli(configs, args=list(words), prog=f"{name}.py")
+    except SystemExit as end:
+        if end.code == 2:
+            _say(name, f"error: {_plain(said.getvalue())} (see {name}.py --help)")
+        else:
+            sys.stderr.write(said.getvalue())
+        raise
+    except ValueError as error:
+        _say(name, f"error: {line(error)} (see {name}.py --help)")
+        raise SystemExit(2) from None
+    if settings.out is None:
+        settings = dataclasses.replace(settings, out=Path("results") / name / words[0])
+    return settings
+
+
+def _title(settings: Settings, preset: str) -> str:
+    return f"{settings.seeds} seeds: the preset {preset}"
+
+
+def _plain(box: str) -> str:
+    """Take the message out of the box that tyro draws: its lines up to the first rule, and a name that is near."""
+    body = [re.sub(r"^│\s?|\s*│$", "", row).strip() for row in box.splitlines() if row.startswith("│")]
+    rules = [i for i, row in enumerate(body) if set(row) == {"─"}]
+    message = " ".join(body[: rules[0]] if rules else body) or " ".join(box.split())
+    message = re.sub(r"^Error parsing [A-Z]\w*: ", "", message)  # the class of the settings says nothing to a user
+    near = [row for row in body if row.startswith(("--", "Available"))] if "Unrecognized" in message else []
+    hint = near[0].lower() if near and near[0][0] == "A" else f"perhaps {near[0].split()[0]}?" if near else ""
+    return message.rstrip(".") + (f"; {hint}" if hint else "")
+
+
+def _say(name: str, text: str) -> None:
+    print(f"{name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
