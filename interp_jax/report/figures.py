@@ -5,6 +5,7 @@ by side on a desktop. Colours are Okabe and Ito's (2008), told apart by people w
 has a marker of its own. A title says what is seen; an axis names its unit.
 """
 
+import functools
 import io
 import math
 import os
@@ -18,11 +19,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from interp_jax.core import intervals
 from interp_jax.core.types import ArrayLike, Numpy
 from interp_jax.report import files
+from interp_jax.report.claims import Judgement, Verdict
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A7A7A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -59,10 +63,10 @@ STYLE: dict[str, Any] = {
     "ytick.minor.size": 0,
 }
 VERDICTS = {
-    "supported": ("#00694B", "o"),
-    "contradicted": ("#B0400A", "X"),
-    "inconclusive": ("#59636e", "D"),
-    "not tested at this size": ("#59636e", "_"),
+    Verdict.SUPPORTED: ("#00694B", "o"),
+    Verdict.CONTRADICTED: ("#B0400A", "X"),
+    Verdict.INCONCLUSIVE: ("#59636e", "D"),
+    Verdict.NOT_TESTED: ("#59636e", "_"),
 }
 
 
@@ -201,25 +205,25 @@ def scatter(
     return figure
 
 
-def forest(claims: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+def forest(judgements: Sequence[Judgement], *, title: str) -> Figure:
     """Show the interval of every claim, in units of its own smallest effect that matters, coloured by verdict.
 
     Args:
-        claims: judged claims as in `claims.json`: `statement`, `estimate`, `interval`, `delta`, `verdict`.
+        judgements: of `claims.judge_page`; a claim whose delta is 0, or that was not tested, is named without a bar.
         title: what is seen.
     """
-    shown = [name for name in VERDICTS if any(claim["verdict"] == name for claim in claims)]
+    shown = [name for name in VERDICTS if any(judged.verdict == name for judged in judgements)]
     with matplotlib.rc_context(STYLE):
         label = "estimate / smallest effect that matters (shaded: smaller than that)"
-        figure, axes = _plot(title, label, "", height=0.62 * len(claims) + 0.85, legend=2)
+        figure, axes = _plot(title, label, "", height=0.62 * len(judgements) + 0.85, legend=max(2, len(shown)))
         axes.axvspan(-1, 1, color=GRID, alpha=0.7, linewidth=0)
         axes.axvline(0, color=QUIET, linewidth=0.8)
-        for i, claim in enumerate(claims):
-            _interval(axes, claim, -i)
+        for i, judged in enumerate(judgements):
+            _interval(axes, judged, -i)
         for name in shown:
             colour, marker = VERDICTS[name]
             axes.plot([], [], marker, color=colour, markersize=6.5, label=name)
-        axes.set_ylim(0.6 - len(claims), 0.75)
+        axes.set_ylim(0.6 - len(judgements), 0.75)
         axes.yaxis.set_visible(False)
         axes.spines["left"].set_visible(False)
         if np.abs(axes.get_xlim()).max() > 12:
@@ -229,20 +233,19 @@ def forest(claims: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     return figure
 
 
-def _interval(axes: Axes, claim: Mapping[str, Any], y: float) -> None:
+def _interval(axes: Axes, judged: Judgement, y: float) -> None:
     """Draw one claim: its words above, its interval beneath."""
-    colour, marker = VERDICTS[claim["verdict"]]
+    colour, marker = VERDICTS[judged.verdict]
     place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
-    words = textwrap.wrap(claim["statement"], 84, max_lines=2, placeholder=" ...")
+    words = textwrap.wrap(judged.claim.statement, 84, max_lines=2, placeholder=" ...")
     paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
     axes.text(0, y + 0.36, "\n".join(words), color=INK, bbox=paper, **place)
-    delta, estimate, interval = claim.get("delta"), claim.get("estimate"), claim.get("interval")
-    if not delta or estimate is None:
-        axes.text(0, y, claim["verdict"], color=QUIET, **place)
+    found, delta = judged.interval, judged.claim.delta
+    if found is None or not found.valid or not delta:
+        axes.text(0, y, judged.reason if found is None else judged.verdict, color=QUIET, **place)
         return
-    if interval and None not in interval:
-        axes.plot(np.asarray(interval) / delta, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
-    axes.plot([estimate / delta], [y], marker, color=colour, markersize=6.5, markeredgecolor="white")
+    axes.plot([found.low / delta, found.high / delta], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.plot([found.estimate / delta], [y], marker, color=colour, markersize=6.5, markeredgecolor="white")
 
 
 def _band(axes: Axes, x: Numpy, value: Numpy, i: int, many: int, name: str, *, level: float, log: bool) -> None:
@@ -250,11 +253,14 @@ def _band(axes: Axes, x: Numpy, value: Numpy, i: int, many: int, name: str, *, l
     colour, marker = PALETTE[i % 7], MARKERS[i % 7]
     finite = np.isfinite(value)
     mean = intervals.student(value, level, mask=finite)
-    shift = (i - (many - 1) / 2) * 0.035
-    at = x * 10**shift if log else x + shift * np.ptp(x)
+    scale = np.log10(x) if log else x / (np.ptp(x) or 1.0)
+    gap = np.diff(np.sort(scale)).min() if len(x) > 1 else 0.0
+    shifted = scale + (i - (many - 1) / 2) * min(0.035, 0.5 * gap / many)
+    at = 10**shifted if log else shifted * (np.ptp(x) or 1.0)
+    alpha = max(0.12, min(0.4, 4 / len(value)))
     dots = np.where(finite, value, np.nan)
     axes.fill_between(x, mean.low, mean.high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(np.broadcast_to(at, dots.shape).T, dots.T, marker, color=colour, alpha=0.4, markersize=3, mew=0)
+    axes.plot(np.broadcast_to(at, dots.shape).T, dots.T, marker, color=colour, alpha=alpha, markersize=3, mew=0)
     axes.plot(x, mean.estimate, color=colour, marker=marker, markersize=6, markeredgecolor="white", label=name)
 
 
@@ -268,7 +274,7 @@ def _plot(
     title: str, xlabel: str, ylabel: str, *, note: str | None = None, height: float = 3.3, legend: int
 ) -> tuple[Figure, Axes]:
     """Make a figure with one pair of axes, a title at its left edge and room for a note and a legend above the axes."""
-    head = _head(title) + (0.2 if note else 0) + (0.26 if legend > 1 else 0)
+    head = _head(title) + (0.2 if note else 0) + (0.06 + 0.2 * math.ceil(legend / 3) if legend > 1 else 0)
     height = height + head - 0.3
     figure = _figure(height)
     _title(figure, title)
@@ -291,8 +297,8 @@ def _legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
     if len(names) > 1 or (names and not axes.yaxis.get_visible()):
         figure.legend(
-            handles, names, loc="lower left", bbox_to_anchor=(0.06 / WIDTH, box.y1 + 0.02), ncols=min(len(names), 3),
-            fontsize=8.5, handlelength=1.6, columnspacing=1.4, borderaxespad=0,
+            handles, names, loc="lower left", bbox_to_anchor=(0.12 / WIDTH, box.y1 + 0.02), ncols=min(len(names), 3),
+            fontsize=8.5, handlelength=1.6, columnspacing=1.4, labelspacing=0.3, borderaxespad=0,
         )  # fmt: skip
 
 
@@ -308,8 +314,20 @@ def _title(figure: Figure, title: str) -> None:
     figure.text(0.12 / WIDTH, y, "\n".join(_wrap(title)), fontsize=10.5, fontweight="bold", va="top", linespacing=1.25)
 
 
-def _wrap(title: str, width: int = 54) -> list[str]:
-    return textwrap.wrap(title, width) or [""]
+@functools.cache
+def _wrap(title: str) -> tuple[str, ...]:
+    """Break a title into lines that fit the figure, by the width of its letters."""
+    font = FontProperties(family=STYLE["font.family"], weight="bold", size=10.5)
+
+    def fits(line: str) -> bool:
+        width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
+        return width < 72 * (WIDTH - 0.24)
+
+    for letters in range(64, 20, -2):
+        lines = textwrap.wrap(title, letters)
+        if all(map(fits, lines)):
+            break
+    return tuple(lines)
 
 
 def _pictures(images: ArrayLike, rank: int) -> Numpy:

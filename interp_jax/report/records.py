@@ -1,7 +1,7 @@
 """The folder of one experiment and preset, `results/<experiment>/<preset>/`: written whole, verified when it is read.
 
     manifest.json   what was run, on what, for how long, with which seeds (`MANIFEST` lists the fields)
-    claims.json     judged claims, a list of objects (`CLAIM` lists the fields)
+    claims.json     claims and what was found (`interp_jax.report.claims`); the page judges them together
     rows.parquet    the tidy table (`interp_jax.report.tables`)
     figures.json    name, caption and alternative text of every figures/<name>.png
     digests.json    SHA-256 of all of these, written last: a folder without it was never finished
@@ -28,10 +28,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from interp_jax.report import figures, files, tables
+from interp_jax.report.claims import Finding, from_json, judge, to_json
 from interp_jax.runs import seal
 
-VERDICTS = ("supported", "contradicted", "inconclusive", "not tested at this size")
 _NUMBER = (int, float, type(None))
+_WORDS = (str, type(None))
 MANIFEST: dict[str, tuple[type, ...]] = {
     "experiment": (str,),
     "preset": (str,),
@@ -39,39 +40,24 @@ MANIFEST: dict[str, tuple[type, ...]] = {
     "versions": (dict,),
     "device": (str,),
     "wall_seconds": _NUMBER,
-    "git_revision": (str, type(None)),
+    "git_revision": _WORDS,
     "started": (str,),
-    "ended": (str, type(None)),
+    "ended": _WORDS,
     "finished": (bool,),
     "seeds": (list,),
     "diverged": (list,),
 }
 """The required fields, with their types."""
 OPTIONAL: dict[str, tuple[type, ...]] = {
-    "title": (str,),
-    "question": (str,),
-    "command": (str,),
-    "presets": (list,),
-    "not_run": (list,),
-    "small": (bool,),
+    "title": _WORDS,
+    "question": _WORDS,
+    "command": _WORDS,
+    "presets": (list, type(None)),
+    "not_run": (list, type(None)),
+    "small": (bool, type(None)),
 }
 """title, question: what the page says above the claims. presets: all that the experiment offers. not_run: what was left
 out at this size, in words. small: whether the page warns that the problem is a small one ('quick' always is)."""
-CLAIM: dict[str, tuple[type, ...]] = {
-    "statement": (str,),
-    "source": (str, type(None)),
-    "published": (str, *_NUMBER),
-    "estimate": _NUMBER,
-    "interval": (list, type(None)),
-    "level": _NUMBER,
-    "n": (int, type(None)),
-    "unit": (str, type(None)),
-    "delta": _NUMBER,
-    "rule": (str, type(None)),
-    "verdict": (str,),
-    "scope": (str, type(None)),
-    "primary": (bool,),
-}
 
 
 class RecordError(ValueError):
@@ -92,7 +78,7 @@ class Record(NamedTuple):
 
     folder: Path
     manifest: dict[str, Any]
-    claims: list[dict[str, Any]]
+    findings: list[Finding]
     pictures: list[Picture]
     rows: tables.Table | None
 
@@ -101,7 +87,7 @@ def write(
     folder: str | os.PathLike[str],
     *,
     manifest: Mapping[str, Any],
-    claims: Sequence[object] = (),
+    findings: Sequence[Finding] = (),
     pictures: Sequence[Picture] = (),
     rows: Mapping[str, object] | None = None,
 ) -> Path:
@@ -113,7 +99,7 @@ def write(
     Args:
         folder: `results/<experiment>/<preset>`; the last two parts must be those of the manifest.
         manifest: see `MANIFEST`.
-        claims: judged claims, as mappings, dataclasses or named tuples with the fields of `CLAIM`.
+        findings: the claims with what was found, see `claims.finding`.
         pictures: the figures.
         rows: columns `[N]` of the tidy table.
 
@@ -122,12 +108,13 @@ def write(
         OSError: the folder cannot be written; older files stay as they were.
     """
     folder = Path(folder)
-    manifest, claims = plain(manifest), plain(list(claims))
+    manifest = plain(manifest)
     _check_manifest(manifest, folder, folder / "manifest.json")
-    _check_claims(claims, folder / "claims.json")
+    _check_findings(findings, folder / "claims.json")
     notes = [{"name": p.name, "caption": p.caption, "alt": p.alt} for p in pictures]
     _check_notes(notes, folder / "figures.json")
-    content = {"manifest.json": _json(manifest), "claims.json": _json(claims), "figures.json": _json(notes)}
+    content = {"manifest.json": _json(manifest), "figures.json": _json(notes)}
+    content["claims.json"] = to_json(findings).encode()
     for picture in pictures:
         image = picture.image if isinstance(picture.image, bytes) else figures.png(picture.image)
         content[f"figures/{picture.name}.png"] = image
@@ -146,11 +133,10 @@ def read(folder: str | os.PathLike[str]) -> Record:
     folder = Path(folder)
     content = _verified(folder)
     manifest = _parse(content, folder, "manifest.json")
-    claims = _parse(content, folder, "claims.json")
     notes = _parse(content, folder, "figures.json")
     _check_manifest(manifest, folder, folder / "manifest.json")
-    _check_claims(claims, folder / "claims.json")
     _check_notes(notes, folder / "figures.json")
+    findings = _findings(content, folder / "claims.json")
     pictures = []
     for note in notes:
         name = f"figures/{note['name']}.png"
@@ -163,7 +149,7 @@ def read(folder: str | os.PathLike[str]) -> Record:
             rows = tables.decode(content["rows.parquet"], folder / "rows.parquet")
         except ValueError as error:
             raise RecordError(str(error)) from error
-    return Record(folder, manifest, claims, pictures, rows)
+    return Record(folder, manifest, findings, pictures, rows)
 
 
 def find(results: str | os.PathLike[str]) -> list[Path]:
@@ -304,22 +290,33 @@ def _check_manifest(manifest: Any, folder: Path, path: Path) -> None:
     _check_fields(manifest, MANIFEST, OPTIONAL, path, "")
     place = Path(os.path.abspath(folder))
     for field, name in (("experiment", place.parent.name), ("preset", place.name)):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", manifest[field]):
+            raise RecordError(f"{path}: want {field} of letters, digits, - and _, got {manifest[field]!r}")
         if manifest[field] != name:
             raise RecordError(f"{path}: {field} is {manifest[field]!r}, but the folder is {name!r}'s")
 
 
-def _check_claims(claims: Any, path: Path) -> None:
-    if not isinstance(claims, list):
-        raise RecordError(f"{path}: want a list of claims, got {type(claims).__name__}")
-    optional = {field: kinds for field, kinds in CLAIM.items() if field not in ("statement", "verdict")}
-    for i, claim in enumerate(claims):
-        where = f"claim {i}: "
-        _check_fields(claim, {"statement": (str,), "verdict": (str,)}, optional, path, where)
-        if claim["verdict"] not in VERDICTS:
-            raise RecordError(f"{path}: {where}want a verdict of {VERDICTS}, got {claim['verdict']!r}")
-        interval = claim.get("interval")
-        if interval is not None and not (len(interval) == 2 and all(_is(end, _NUMBER) for end in interval)):
-            raise RecordError(f"{path}: {where}want an interval [low, high], got {interval!r}")
+def _findings(content: Mapping[str, bytes], path: Path) -> list[Finding]:
+    if path.name not in content:
+        raise RecordError(f"{path}: missing")
+    try:
+        findings = from_json(content[path.name].decode())
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}") from error
+    _check_findings(findings, path)
+    return findings
+
+
+def _check_findings(findings: Sequence[Finding], path: Path) -> None:
+    """See to it that every claim has a name of its own and can at least be judged alone."""
+    names = [found.claim.name for found in findings]
+    if len(set(names)) < len(names):
+        raise RecordError(f"{path}: want each claim once, got {names}")
+    try:
+        for found in findings:
+            judge(found)
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}") from error
 
 
 def _check_notes(notes: Any, path: Path) -> None:
