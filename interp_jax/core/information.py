@@ -104,7 +104,7 @@ def pairwise_mutual_information(a: Array, b: Array, *, sizes: tuple[int, int], e
     column. All pairs are counted by one matrix product `[D A, N] [N, F B]`.
 
     >>> labels = jnp.array([[0, 0], [0, 1], [1, 0], [1, 1]])
-    >>> pairwise_mutual_information(labels, labels, sizes=(2, 2)).round(3).tolist()
+    >>> np.round(jax.jit(lambda a: pairwise_mutual_information(a, a, sizes=(2, 2)))(labels), 3).tolist()
     [[0.693..., 0.0], [0.0, 0.693...]]
     """
     chex.assert_rank([a, b], 2)
@@ -127,7 +127,7 @@ def ksg(x: Array, y: Array, *, k: int = 3, block: int = 256) -> Array:
     N is the number of samples: the code of Parisini et al. 2025 takes N times D, which adds log D to every estimate.
 
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
-    >>> bool(abs(ksg(x[:, :1], x[:, 1:])) < 0.1)
+    >>> bool(abs(jax.jit(ksg)(x[:, :1], x[:, 1:])) < 0.1)
     True
     """
     chex.assert_rank([x, y], 2)
@@ -149,11 +149,6 @@ def ross(x: Array, labels: Array, *, k: int = 3, block: int = 256) -> Array:
     `psi(N) + mean(psi(k_i) - psi(N_label) - psi(m_i))`, where m_i counts the samples up to the k-th neighbour of the
     same label. x: `[N, D]`, labels: `[N]` integers. Labels seen once are left out and smaller classes use
     `k_i = N_label - 1`, as in scikit-learn; NaN if every label is seen once.
-
-    >>> labels = jnp.arange(200) % 2
-    >>> x = labels[:, None] + 0.1 * jax.random.normal(jax.random.key(0), (200, 1))
-    >>> bool(abs(ross(x, labels) - np.log(2)) < 0.02)
-    True
     """
     chex.assert_rank([x, labels], [2, 1])
     chex.assert_equal_shape_prefix([x, labels], 1)
