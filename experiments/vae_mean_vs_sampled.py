@@ -11,7 +11,7 @@ latents and on the active ones alone.
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
@@ -73,7 +73,7 @@ def network(s: Settings) -> vae.VAE:
     return vae.mlp((s.size, s.size, 1), hidden=(s.hidden, s.hidden), latents=s.latents)
 
 
-def training(s: Settings) -> Trainer:
+def training(s: Settings) -> Callable[[Array], Trainer]:
     """Give the factory that the sweep calls with each run's beta."""
     net = network(s)
 
@@ -180,7 +180,9 @@ def pictures(s: Settings, done: Sweep, found: dict[str, Numpy], data: PyTree) ->
 
     def against(title: str, ylabel: str, **series: str) -> figures.Figure:
         values = {label.replace("_", " "): by_seed[column] for label, column in series.items()}
-        return figures.against_strength(s.betas, values, title=title, xlabel="beta (log scale)", ylabel=ylabel)
+        return figures.against_strength(
+            np.array(s.betas), values, title=title, xlabel="beta (log scale)", ylabel=ylabel
+        )
 
     drawn = [
         records.Picture(

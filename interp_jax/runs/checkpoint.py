@@ -12,11 +12,13 @@ and its cached list of steps, and retention must count verified units only.
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,17 +37,28 @@ _NOT_DAMAGE = (StoreError, MemoryError, PermissionError, jax.errors.JaxRuntimeEr
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep orbax from logging: it warns of normal things, and shows tracebacks of errors that are raised as well."""
-    logger = logging.getLogger("absl")
-    logger.addFilter(_nothing)
+    """Keep orbax quiet: it warns of normal things, and logs and collects with a noise what is raised as well."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     try:
-        yield
+        for logger in loggers:
+            logger.addFilter(_nothing)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
     finally:
-        logger.removeFilter(_nothing)
+        for logger in loggers:
+            logger.removeFilter(_nothing)
 
 
 def _nothing(record: logging.LogRecord) -> bool:
     return False
+
+
+def _sweep() -> None:
+    """Collect the asyncio tasks that orbax leaves after an error, which would tell of it again at some later time."""
+    with _hushed():
+        gc.collect()
 
 
 def steps(root: Path) -> list[int]:
@@ -83,6 +96,7 @@ def save(root: Path, step: int, state: PyTree, chain: str) -> None:
         for path, leaf in named.items()
         if _on_disk(leaves[path])
     } or {".": np.zeros(1, np.uint8)}
+    reason = ""
     try:
         with _hushed(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
             items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
@@ -90,12 +104,15 @@ def save(root: Path, step: int, state: PyTree, chain: str) -> None:
     except MemoryError:
         raise
     except Exception as error:
+        reason = _reason(error)
+    if reason:
+        _sweep()
         tidy(root)
-        kept = [s for s in steps(root) if s < step]
+        kept = max((s for s in steps(root) if s < step), default=0)
         raise SaveError(
-            f"cannot save unit {step} in {root}: {_reason(error)}. Units up to {kept[-1] if kept else 0} are kept: "
+            f"cannot save unit {step} in {root}: {reason}. Units up to {kept} are kept: "
             "make room (or allow writing) and run the same command again"
-        ) from error
+        )
 
 
 def read(root: Path, step: int, target: PyTree | None, chain: str | None = None) -> PyTree:
@@ -123,6 +140,8 @@ def read(root: Path, step: int, target: PyTree | None, chain: str | None = None)
         raise
     except Exception as error:
         trouble = f"{where}: {_suspect(folder, error)} is damaged: {line(error)}"
+    if trouble:
+        _sweep()
     if trouble := agree.trouble(trouble):
         raise CheckpointError(trouble)
     for path, mark in digest.fingerprints(arrays).items():
@@ -156,8 +175,9 @@ def _record(folder: Path, step: int) -> dict:
 
 def _arrays(folder: Path, leaves: dict, target: PyTree | None) -> dict:
     """Restore the leaves, flat, by path; those that are not on disk are made again."""
-    wanted = {path: _wanted(dtype, shape) for path, (_, dtype, shape) in leaves.items()}
-    if target is not None:
+    if target is None:
+        wanted = {path: _wanted(dtype, shape) for path, (_, dtype, shape) in leaves.items()}
+    else:
         wanted = {path: _placed(leaf) for path, leaf in digest.leaves(target)}
     stored = {path: leaf for path, leaf in wanted.items() if _on_disk(leaves[path])}
     if stored:

@@ -105,13 +105,21 @@ def _metric_names(make: Make, states: PyTree, hyperparameters: PyTree, data: PyT
     return list(metrics)
 
 
-def build(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Mesh) -> Program:
-    """Compile the programs of one sweep, once, whatever its runs: hyperparameters and seeds are arrays.
+class Traceable(NamedTuple):
+    """The two programs before compilation: jitted functions with the abstract arguments that each is compiled for."""
+
+    begin: Callable[..., Group]
+    begin_arguments: tuple
+    advance: Callable[..., Group]
+    advance_arguments: tuple
+
+
+def functions(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Mesh) -> Traceable:
+    """Write the programs of one sweep: hyperparameters and seeds are arrays, so one program serves all runs.
 
     Runs are split over devices by `shard_map`: under automatic sharding `lax.map` would gather them on every device.
     `check_vma=False`: nothing here crosses devices, and the check would sum gradients with respect to replicated data.
     """
-    started = time.perf_counter()
     run = meshes.by_run(mesh)
     sharded = functools.partial(jax.shard_map, mesh=mesh, out_specs=P(meshes.RUNS), check_vma=False)
 
@@ -133,20 +141,29 @@ def build(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Mesh) 
         specs = (P(meshes.RUNS), P(meshes.RUNS), P(), P())
         return sharded(local, in_specs=specs)(group, hyperparameters, data, index)
 
-    def argument(dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((shape.width,), dtype, sharding=run)
+    def argument(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run)
 
-    hypers = {name: argument(jnp.float32) for name in names}
-    start = jax.jit(begin, out_shardings=run)
+    hypers = {name: argument(jax.ShapeDtypeStruct((shape.width,), jnp.float32)) for name in names}
+    start = (hypers, argument(jax.ShapeDtypeStruct((shape.width,), jnp.uint32)))
+    state = jax.tree.map(argument, jax.eval_shape(begin, *start))
+    index = jax.ShapeDtypeStruct((), jnp.int32, sharding=meshes.whole(mesh))
+    return Traceable(
+        jax.jit(begin, out_shardings=run),
+        start,
+        jax.jit(advance, donate_argnums=0, out_shardings=run),
+        (state, hypers, abstract(data), index),
+    )
+
+
+def build(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Mesh) -> Program:
+    """Compile the programs of one sweep, once, whatever its runs. names: of the hyperparameters. data: on the mesh."""
+    started = time.perf_counter()
     with jax.default_matmul_precision(shape.precision):
-        begun = start.lower(hypers, argument(jnp.uint32)).compile()
-        state = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=run),
-            jax.eval_shape(begin, hypers, argument(jnp.uint32)),
-        )
-        index = jax.ShapeDtypeStruct((), jnp.int32, sharding=meshes.whole(mesh))
-        chunk = jax.jit(advance, donate_argnums=0, out_shardings=run)
-        advanced = chunk.lower(state, hypers, abstract(data), index).compile()
+        made = functions(make, names, data, shape, mesh)
+        begun = made.begin.lower(*made.begin_arguments).compile()
+        advanced = made.advance.lower(*made.advance_arguments).compile()
+    state = made.advance_arguments[0]
     return Program(begun, advanced, state, time.perf_counter() - started, peak_bytes(advanced))
 
 

@@ -90,7 +90,7 @@ def measure(name: str, sides: list[Side], rounds: int) -> dict:
         "benchmark": name,
         "unit": f"{sides[0].unit} a second",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": next((w.facts["device"] for w in workers if "device" in w.facts), None) or device_name(),
+        "device": next((w.facts["device"] for w in workers if w.facts.get("device")), device_name()),
         "host": device_name(),
         "rounds": rounds,
         "sides": {

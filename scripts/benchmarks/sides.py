@@ -1,0 +1,36 @@
+"""What is compared with what. The first side of each benchmark is ours; ratios are ours over the other's."""
+
+from typing import NamedTuple
+
+
+class Side(NamedTuple):
+    """A process that serves rounds (`worker.py`). peer: the environment of `scripts/peers`, ours if None."""
+
+    name: str
+    script: str
+    arguments: tuple[str, ...] = ()
+    unit: str = "seed-steps"
+    peer: str | None = None
+
+
+def _vae(seeds: int, lax_steps: int) -> list[Side]:
+    """The study's convolutional VAE, batch 64: our lowering, `jax.lax`'s (vmapped, in the same scan), PyTorch eager."""
+    count = ("--seeds", str(seeds))
+    return [
+        Side("ours", "vae_jax.py", (*count, "--lowering", "ours")),
+        Side("lax, vmapped", "vae_jax.py", (*count, "--lowering", "lax", "--vmap", "--steps", str(lax_steps))),
+        Side("torch eager", "vae_torch.py", (*count,), peer="torch"),
+        Side("torch eager, channels_last", "vae_torch.py", (*count, "--layout", "channels_last"), peer="torch"),
+    ]
+
+
+BENCHMARKS: dict[str, list[Side]] = {
+    "vae_1": _vae(1, 2),
+    "vae_4": _vae(4, 1),
+    "vae_8": _vae(8, 1),
+    "renderer": [
+        Side("dSprites, drawn", "renderer_jax.py", ("dsprites",), "images"),
+        Side("dSprites, looked up in the packed set", "renderer_jax.py", ("packed",), "images"),
+        Side("Shapes3D-like, drawn", "renderer_jax.py", ("shapes3d",), "images"),
+    ],
+}
