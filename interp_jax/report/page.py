@@ -3,7 +3,8 @@
 It needs no network and no other file: figures and styles are inlined, and there is no script. What is broken is named
 on the page and in the exit status, never left out.
 
-    python -m interp_jax.report.page results experiments/results --out results/index.html
+    python -m interp_jax.report                                             # results, experiments/results
+    python -m interp_jax.report DIR experiments/results --out DIR/page.html
 """
 
 import argparse
@@ -65,14 +66,20 @@ def build(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the page from the command line; give 1 if any result is damaged, 2 for a wrong command."""
-    parser = argparse.ArgumentParser(prog="python -m interp_jax.report.page", description="Build the page of results.")
-    parser.add_argument("results", help="folder of this machine's results")
-    parser.add_argument("committed", nargs="?", help="folder of committed results")
+    """Build the page from the command line; give 1 if any result is damaged, 2 for a wrong command.
+
+    Every script beside the folder of committed results is an experiment: one without any result is named.
+    """
+    parser = argparse.ArgumentParser(prog="python -m interp_jax.report", description="Build the page of results.")
+    parser.add_argument("results", nargs="?", default="results", help="folder of this machine's results")
+    parser.add_argument("committed", nargs="?", default="experiments/results", help="folder of committed results")
     parser.add_argument("--out", help="the HTML file; index.html in the folder of results by default")
     given = parser.parse_args(arguments)
+    scripts = sorted(Path(given.committed).parent.glob("[a-z]*.py"))
+    expected = {path.stem: ("quick", "full") for path in scripts}
     try:
-        page = build(given.results, given.committed, given.out or Path(given.results) / "index.html")
+        out = given.out or Path(given.results) / "index.html"
+        page = build(given.results, given.committed, out, expected=expected)
     except OSError as error:
         sys.stderr.write(f"cannot write the page: {error}\n")
         return 1
@@ -165,7 +172,3 @@ def _absent(experiments: Mapping[str, Sequence[Result]], expected: Mapping[str, 
     if not any(not result.committed for found in experiments.values() for result in found):
         lines.insert(0, "This machine has no results yet.")
     return tag("div", [tag("p", line) for line in lines], class_="banner") if lines else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -36,6 +36,10 @@ class Result(NamedTuple):
         """Give the judgement of the claim of that name."""
         return next((judged for judged in self.judgements if judged.claim.name == name), None)
 
+    def note(self, name: str) -> str:
+        """Give what the experiment noted on the claim of that name: seeds left out, why it was not tested."""
+        return next((found.note for found in self.record.findings if found.claim.name == name), "")
+
 
 def load(fresh: Path, committed: Path | None, problems: list[str]) -> dict[str, list[Result]]:
     """Read and judge all results: experiment to its results, this machine's first, small problems first.

@@ -51,7 +51,7 @@ def _banner(result: Result) -> Child:
         return tag("p", tag("b", who), "not finished. Run the same command again to go on.", class_="banner")
     if not result.small:
         return None
-    say = "a small problem, sized for two minutes on two cores. The verdict holds for that problem only: see its scope."
+    say = "a small problem. Its verdicts hold for that problem only: see the scope of each claim."
     return tag("p", tag("b", who), say, class_="banner")
 
 

@@ -69,7 +69,7 @@ def table(name: str, i: int, joined: Tested, columns: Sequence[Child]) -> Markup
         row("Smallest effect that matters", lambda judged: words.number(judged.claim.delta), merge=True),
         row("Rule, stated before the run", lambda judged: rule(judged.claim), merge=True),
         row("Scope", lambda judged: judged.claim.scope, merge=True),
-        row("Note", lambda judged: _note(judged, joined)),
+        _notes(joined),
     ]
     caption = [_primary(joined.claim), tag("span", joined.claim.statement)]
     return tag("div", compare(caption, columns, rows), id=f"{name}-claim-{i}")
@@ -127,14 +127,22 @@ def _replicates(judged: Judgement) -> str:
     return words.NONE if judged.interval is None else f"{int(judged.interval.n):,} {judged.claim.unit}"
 
 
-def _note(judged: Judgement, joined: Tested) -> str:
-    """Say why a claim was not tested, what is unusual, and whether another run states it in other words."""
-    notes = [judged.reason] if judged.verdict is Verdict.NOT_TESTED else []
+def _notes(joined: Tested) -> Row | None:
+    """Say what each run noted, why it did not test a claim, and whether it states the claim in other words."""
+    cells = [_note(result, judged, joined) for result, judged in joined.by]
+    return Row("Note", [cell or words.NONE for cell in cells], merge=True) if any(cells) else None
+
+
+def _note(result: Result, judged: Judgement | None, joined: Tested) -> str:
+    if judged is None:
+        return ""
+    untested = judged.verdict is Verdict.NOT_TESTED
+    notes = [judged.reason if untested else result.note(judged.claim.name)]
     if judged.interval is not None and judged.interval.constant:
         notes.append("all replicates are equal: no spread was seen, which does not show that there is none")
     if judged.claim.statement != joined.claim.statement:
         notes.append(f"this run states the claim as: {judged.claim.statement}")
-    return "; ".join(notes) or words.NONE
+    return "; ".join(filter(None, notes))
 
 
 def _published(claim: Claim) -> str:

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shutil
 import sys
@@ -5,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from interp_jax.core.intervals import student
 from interp_jax.report import page, records
 from interp_jax.report.style import CSS
 from tests.report import example
@@ -195,8 +197,33 @@ def test_nothing_run_is_said(tmp_path, folders, capsys):
     seen, _ = build((tmp_path / "nothing", folders[1]))
     assert "This machine has no results yet." in seen.words
     assert "quick was not run on this machine; there is no committed result either." in seen.words
-    assert page.main([str(folders[0])]) == 0
+    assert page.main([str(folders[0]), str(tmp_path / "nowhere")]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_scripts_beside_the_committed_results_are_expected(tmp_path, folders, monkeypatch):
+    experiments = tmp_path / "experiments"
+    experiments.mkdir()
+    (experiments / "probe_mdl.py").write_text("")
+    (experiments / "_common.py").write_text("")
+    folders[1].rename(experiments / "results")
+    monkeypatch.chdir(tmp_path)
+    assert page.main([]) == 0
+    seen = Reader((tmp_path / "results" / "index.html").read_text("utf-8"))
+    assert "probe_mdl has no result" in seen.words
+    assert "_common" not in seen.words
+
+
+def test_notes_of_tested_claims_are_shown(tmp_path):
+    left_out = dataclasses.replace(finding("c", student([1.0, 1.2, 0.9])), note="2 of 8 seeds left out: diverged")
+    constant = finding("d", student([0.5, 0.5]))
+    write(tmp_path / "r", "a", "quick", [left_out, constant])
+    write(tmp_path / "c", "a", "full", [finding("c", student([1.0, 1.2, 0.9]), statement="In other words.")])
+    seen, _ = build((tmp_path / "r", tmp_path / "c"))
+    assert "2 of 8 seeds left out: diverged" in seen.words
+    assert "all replicates are equal" in seen.words
+    assert "this run states the claim as: In other words." in seen.words
+    assert "not among its claims" in seen.words
 
 
 def test_expected_presets_that_never_ran_are_named(folders):
