@@ -18,6 +18,8 @@ import logging
 import os
 import re
 import shutil
+import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,14 +53,24 @@ def _hushed() -> Iterator[None]:
             logger.removeFilter(_nothing)
 
 
-def _nothing(record: logging.LogRecord) -> bool:
+def _nothing(_: object) -> bool:
     return False
 
 
 def _sweep() -> None:
-    """Collect the asyncio tasks that orbax leaves after an error, which would tell of it again at some later time."""
-    with _hushed():
-        gc.collect()
+    """Collect the asyncio tasks that orbax leaves after an error; each would tell of it again at some later time.
+
+    Some wait for reads of the C++ library that are still under way, so give these a moment.
+    """
+    hook = sys.unraisablehook
+    try:
+        sys.unraisablehook = _nothing
+        with _hushed():
+            for _ in range(4):
+                gc.collect()
+                time.sleep(0.02)
+    finally:
+        sys.unraisablehook = hook
 
 
 def steps(root: Path) -> list[int]:

@@ -2,8 +2,8 @@
 
 Importing jax and orbax takes seconds, dying takes milliseconds: the server imports once, before any device exists, and
 forks a child for each order. A child can be killed at the k-th file operation under its store after unit n (so in a
-chosen phase of a save or a restore, whatever the clock says), by the kernel inside a write of the C++ library, or be told
-to stop.
+chosen phase of a save or a restore, whatever the clock says), by the kernel inside a write of the C++ library, or be
+told to stop.
 """
 
 import json
