@@ -66,17 +66,19 @@ def build(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the page from the command line; give 1 if any result is damaged, 2 for a wrong command.
+    """Build the page from the command line; give 1 for a damaged result, 2 for a wrong command.
 
-    Every script beside the folder of committed results is an experiment: one without any result is named.
+    Every script beside `experiments/results` is an experiment with these presets: one without any result is named.
     """
     parser = argparse.ArgumentParser(prog="python -m interp_jax.report", description="Build the page of results.")
     parser.add_argument("results", nargs="?", default="results", help="folder of this machine's results")
     parser.add_argument("committed", nargs="?", default="experiments/results", help="folder of committed results")
     parser.add_argument("--out", help="the HTML file; index.html in the folder of results by default")
     given = parser.parse_args(arguments)
-    scripts = sorted(Path(given.committed).parent.glob("[a-z]*.py"))
-    expected = {path.stem: ("quick", "full") for path in scripts}
+    scripts = Path(given.committed).absolute().parent
+    expected = {
+        path.stem: ("quick", "full") for path in sorted(scripts.glob("[a-z]*.py")) if scripts.name == "experiments"
+    }
     try:
         out = given.out or Path(given.results) / "index.html"
         page = build(given.results, given.committed, out, expected=expected)
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"cannot write the page: {error}\n")
         return 1
     for problem in page.problems:
-        sys.stderr.write(f"damaged result: {problem}\n")
+        sys.stderr.write(f"problem: {problem}\n")
     sys.stdout.write(f"{page.path}\n")
     return 1 if page.problems else 0
 
@@ -157,18 +159,16 @@ def _legend() -> Markup:
 def _problems(problems: Sequence[str]) -> Child:
     if not problems:
         return None
-    many = "1 result is damaged and is not shown" if len(problems) == 1 else f"{len(problems)} results are damaged"
+    many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    say = ": what is named here is damaged, unfinished or no result. Run the experiment again, or move the folder away."
     lines = tag("ul", [tag("li", tag("code", problem)) for problem in problems])
-    return tag(
-        "div", tag("b", many), ". Run the experiment again to mend it.", lines, class_="banner broken", role="alert"
-    )
+    return tag("div", tag("b", many), say, lines, class_="banner broken", role="alert")
 
 
 def _absent(experiments: Mapping[str, Sequence[Result]], expected: Mapping[str, Sequence[str]]) -> Child:
     """Name experiments that should be here and are not, and say so if this machine has no result at all."""
-    lines: list[Child] = [
-        f"{name} has no result, neither of this machine nor committed." for name in expected if name not in experiments
-    ]
+    missing = ", ".join(name for name in expected if name not in experiments)
+    lines = [f"No result, neither of this machine nor committed: {missing}."] if missing else []
     if not any(not result.committed for found in experiments.values() for result in found):
         lines.insert(0, "This machine has no results yet.")
     return tag("div", [tag("p", line) for line in lines], class_="banner") if lines else None

@@ -77,7 +77,7 @@ figure { margin: 0; max-width: 40rem; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 8px; }
 figcaption { color: var(--quiet); font-size: .875rem; margin-top: .45rem; }
-@media (max-width: 760px) {
+@media screen and (max-width: 760px) {
   header, main, footer { padding-left: 1rem; padding-right: 1rem; }
   section.experiment { margin-top: 2.25rem; padding-top: 1.5rem; }
   .summary thead { position: absolute; left: -999rem; }
@@ -103,7 +103,10 @@ figcaption { color: var(--quiet); font-size: .875rem; margin-top: .45rem; }
 }
 @media print {
   :root { color-scheme: light; }
-  body { font-size: 10.5pt; background: #fff; }
+  body { font-size: 9pt; background: #fff; }
+  table { font-size: 8.5pt; }
+  th, td { padding: .3rem .5rem; }
+  .figures { grid-template-columns: 1fr 1fr; }
   header, main, footer { max-width: none; padding: 0; }
   figure, tr, .banner { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }

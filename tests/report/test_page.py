@@ -179,12 +179,12 @@ def test_damaged_results_are_named_and_the_rest_is_shown(folders, capsys):
     assert len(problems) == 3
     for problem in problems:
         assert problem in seen.words
-    assert "3 results are damaged" in seen.words
+    assert "3 problems : what is named here is damaged" in seen.words
     assert "committed, full" in seen.words
     assert "no result" in seen.words
     assert page.main([str(fresh), str(committed)]) == 1
     told = capsys.readouterr()
-    assert told.err.count("damaged result:") == 3
+    assert told.err.count("problem: ") == 3
     assert told.out.strip().endswith("index.html")
 
 
@@ -192,7 +192,7 @@ def test_nothing_run_is_said(tmp_path, folders, capsys):
     seen, problems = build((tmp_path / "nothing", tmp_path / "nowhere"), expected={"probe_mdl": ["quick", "full"]})
     assert problems == []
     assert "This machine has no results yet." in seen.words
-    assert "probe_mdl has no result, neither of this machine nor committed." in seen.words
+    assert "No result, neither of this machine nor committed: probe_mdl." in seen.words
     assert "There is no claim to show." in seen.words
     seen, _ = build((tmp_path / "nothing", folders[1]))
     assert "This machine has no results yet." in seen.words
@@ -210,7 +210,7 @@ def test_scripts_beside_the_committed_results_are_expected(tmp_path, folders, mo
     monkeypatch.chdir(tmp_path)
     assert page.main([]) == 0
     seen = Reader((tmp_path / "results" / "index.html").read_text("utf-8"))
-    assert "probe_mdl has no result" in seen.words
+    assert "nor committed: probe_mdl." in seen.words
     assert "_common" not in seen.words
 
 
