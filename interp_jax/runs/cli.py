@@ -124,14 +124,22 @@ def _title(settings: Settings, preset: str) -> str:
 
 
 def _plain(box: str) -> str:
-    """Take the message out of the box that tyro draws: its lines up to the first rule, and a name that is near."""
-    body = [re.sub(r"^│\s?|\s*│$", "", row).strip() for row in box.splitlines() if row.startswith("│")]
-    rules = [i for i, row in enumerate(body) if set(row) == {"─"}]
-    message = " ".join(body[: rules[0]] if rules else body) or " ".join(box.split())
+    """Take the message out of what tyro draws, with borders or (to a terminal without UTF-8) without, and its hint."""
+    rows = [row.strip("│ ") for row in box.splitlines() if not row.startswith(("╭", "╰"))]
+    parts: list[list[str]] = [[]]
+    for row in rows:
+        if row and set(row) <= {"─", "-"}:
+            parts.append([])
+        elif row:
+            parts[-1].append(row)
+    parts = parts if "╭" in box else parts[1:]  # without borders the title comes first
+    message = " ".join(parts[0]) if parts and parts[0] else " ".join(box.split())
     message = re.sub(r"^Error parsing [A-Z]\w*: ", "", message)  # the class of the settings says nothing to a user
-    near = [row for row in body if row.startswith(("--", "Available"))] if "Unrecognized" in message else []
+    if not message.startswith("Unrecognized"):
+        return message.rstrip(".")
+    near = [row for part in parts for row in part if row.startswith(("--", "Available"))]
     hint = near[0].lower() if near and near[0][0] == "A" else f"perhaps {near[0].split()[0]}?" if near else ""
-    return message.rstrip(".") + (f"; {hint}" if hint else "")
+    return message + (f"; {hint}" if hint else "")
 
 
 def _say(name: str, text: str) -> None:
