@@ -23,16 +23,20 @@ def add_row(a: Array, row: Array) -> Array:
     return a + jnp.broadcast_to(row, a.shape)
 
 
-def mean_rows(a: Array, weights: Array) -> Array:
-    """Weighted mean over rows in two passes, so that an offset of 1e4 standard deviations costs no digits.
+def centre_rows(a: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Give `a [N, D]` about its weighted mean, and that mean in two parts, `origin [D]` and `rest [D]`.
 
-    a: `[N, D]`. weights: `[N]`. Gives `[D]`. The second pass averages what the first left over: the error is a rounding
-    of the mean itself, not of the sum.
+    weights: `[N]`. The mean of columns far from zero is known to a rounding of its size, which may be many roundings of
+    their spread. `origin` is the rounded mean, and `rest` what it misses: `(a - origin) @ w - rest @ w` keeps the
+    digits that `a @ w - mean @ w` loses.
     """
     chex.assert_rank([a, weights], [2, 1])
     share = weights / jnp.sum(weights)
     first = matmul(share, a)
-    return first + matmul(share, add_row(a, -first))
+    origin = first + matmul(share, add_row(a, -first))
+    a = add_row(a, -origin)
+    rest = matmul(share, a)
+    return add_row(a, -rest), origin, rest
 
 
 def compress_rows(a: Array) -> Array:

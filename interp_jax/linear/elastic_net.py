@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.core.checks import between, not_negative, positive, whole
-from interp_jax.core.linalg import add_row, compress_rows, matmul, mean_rows
+from interp_jax.core.linalg import centre_rows, compress_rows, matmul
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.linear.fits import LinearFit, prepare, seal
 
@@ -54,14 +54,16 @@ def fit(
     rows = prepare(x, y, alpha, weights)
     ratio = jnp.asarray(l1_ratio, rows.x.dtype)
     valid = rows.valid & (ratio >= 0) & (ratio <= 1)
-    centre, level = mean_rows(rows.x, rows.weights), mean_rows(rows.y, rows.weights)
+    x, centre, rest = centre_rows(rows.x, rows.weights)
+    y, level, more = centre_rows(rows.y, rows.weights)
     root = jnp.sqrt(rows.weights / jnp.sum(rows.weights))[:, None]
     width = rows.x.shape[1]
-    short = compress_rows(root * jnp.concatenate([add_row(rows.x, -centre), add_row(rows.y, -level)], 1))
+    short = compress_rows(root * jnp.concatenate([x, y], 1))
     lasso, square = alpha * ratio, alpha * (1 - ratio)
     state = descend(
         short[:, :width], short[:, width:], jnp.where(valid, lasso, 1), jnp.where(valid, square, 1), steps, tol
     )
+    level = level + (more - matmul(rest, state.weight))
     return seal(LinearFit(state.weight, level, centre, state.gap < tol, state.sweeps, state.gap), valid)
 
 

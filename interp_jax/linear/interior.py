@@ -45,21 +45,21 @@ def minimise(x: Array, sign: Array, cost: Array, alpha: Array, steps: int, tol: 
     one = jnp.ones_like(cost)
     start = Point(jnp.zeros_like(x[0]), one, one, cost / 2, cost / 2)
 
-    def step(carry: tuple[Point, Found]) -> tuple[Point, Found]:
-        point, best = carry
+    def step(carry: tuple[Point, Found, Array]) -> tuple[Point, Found, Array]:
+        point, best, _ = carry
         point = advance(point, signed, penalty)
         gap = relative_gap(point, signed, cost, penalty)
         better = gap < best.gap
         weight = jnp.where(better, point.weight, best.weight)
-        # a step that is no number ends the search: the best stands
-        count = jnp.where(jnp.isfinite(gap), best.steps + 1, steps)
-        return point, Found(weight, jnp.where(better, gap, best.gap), count)
+        # once under tol, go on to where rounding stops it; what is no number ends it, and the best stands
+        done = ~jnp.isfinite(gap) | ((best.gap < tol) & (gap > best.gap / 2))
+        return point, Found(weight, jnp.where(better, gap, best.gap), best.steps + 1), done
 
-    def unfinished(carry: tuple[Point, Found]) -> Array:
-        return (carry[1].gap >= tol) & (carry[1].steps < steps)
+    def unfinished(carry: tuple[Point, Found, Array]) -> Array:
+        return ~carry[2] & (carry[1].steps < steps)
 
     found = Found(start.weight, jnp.full((), jnp.inf, x.dtype), jnp.int32(0))
-    return jax.lax.while_loop(unfinished, step, (start, found))[1]
+    return jax.lax.while_loop(unfinished, step, (start, found, jnp.bool_(False)))[1]
 
 
 def relative_gap(point: Point, signed: Array, cost: Array, penalty: Array) -> Array:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.core.checks import not_negative
-from interp_jax.core.linalg import add_row, compress_rows, matmul, mean_rows
+from interp_jax.core.linalg import add_row, centre_rows, compress_rows, matmul
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.linear.fits import LinearFit, prepare, seal
 
@@ -96,8 +96,8 @@ def fit(x: Array, y: Array, alpha: ArrayLike, *, weights: Array | None = None, m
     not_negative(alpha=alpha)
     rows = prepare(x, y, alpha, weights)
     alphas = jnp.broadcast_to(jnp.asarray(alpha, rows.x.dtype), rows.y.shape[1:])[None]
-    centre, level = mean_rows(rows.x, rows.weights), mean_rows(rows.y, rows.weights)
-    x, y = add_row(rows.x, -centre), add_row(rows.y, -level)
+    x, centre, rest = centre_rows(rows.x, rows.weights)
+    y, level, more = centre_rows(rows.y, rows.weights)
     share = rows.weights[:, None]
     root = jnp.sqrt(share)
     spectrum = jax.tree.map(jax.lax.stop_gradient, method(*jax.lax.stop_gradient((root * x, root * y))))
@@ -112,6 +112,7 @@ def fit(x: Array, y: Array, alpha: ArrayLike, *, weights: Array | None = None, m
         return _divide(spectrum, matmul(spectrum.basis.T, b), jax.lax.stop_gradient(alphas))
 
     weight = first + jax.lax.custom_linear_solve(normal, residual, inverse, symmetric=True)
+    level = level + (more - matmul(rest, weight))
     found = LinearFit(weight, level, centre, _trusted(spectrum, alphas), jnp.int32(0), jnp.zeros((), x.dtype))
     return seal(found, rows.valid)
 
@@ -119,11 +120,13 @@ def fit(x: Array, y: Array, alpha: ArrayLike, *, weights: Array | None = None, m
 class Moments(NamedTuple):
     """What ridge needs of weighted rows: total weight `[]`, means, and sums of products about the means.
 
-    centre: `[D]`. level: `[K]`. square: `[D, D]`. cross: `[D, K]`. spread: `[K]`, the sum of squares of y, for R2.
+    centre + rest: `[D]`, in two parts (`core.linalg.centre_rows`). level: `[K]`. square: `[D, D]`. cross: `[D, K]`.
+    spread: `[K]`, the sum of squares of y, for R2.
     """
 
     total: Array
     centre: Array
+    rest: Array
     level: Array
     square: Array
     cross: Array
@@ -134,10 +137,11 @@ def moments(x: Array, y: Array, *, weights: Array | None = None) -> Moments:
     """Reduce rows to their moments; NaN if the rows are not valid. x: `[N, D]`. y: `[N]` or `[N, K]`."""
     rows = prepare(x, y, 0.0, weights)
     weights = jnp.where(rows.valid, rows.weights, jnp.nan)
-    centre, level = mean_rows(rows.x, weights), mean_rows(rows.y, weights)
-    x, y = add_row(rows.x, -centre), add_row(rows.y, -level)
+    x, centre, rest = centre_rows(rows.x, weights)
+    y, level, more = centre_rows(rows.y, weights)
     heavy = weights[:, None] * x
-    return Moments(jnp.sum(weights), centre, level, matmul(heavy.T, x), matmul(heavy.T, y), matmul(weights, y**2))
+    total = jnp.sum(weights)
+    return Moments(total, centre, rest, level + more, matmul(heavy.T, x), matmul(heavy.T, y), matmul(weights, y**2))
 
 
 def combine(parts: Moments, keep: Array) -> Moments:
@@ -150,13 +154,18 @@ def combine(parts: Moments, keep: Array) -> Moments:
     chex.assert_equal_shape([parts.total, keep])
     weights = jnp.where(keep > 0, parts.total, 0)
     safe = jax.tree.map(lambda part: jnp.where(jnp.reshape(keep > 0, (-1,) + (1,) * (part.ndim - 1)), part, 0), parts)
-    centre, level = mean_rows(safe.centre, weights), mean_rows(safe.level, weights)
-    x, y = add_row(safe.centre, -centre), add_row(safe.level, -level)
+    share = weights / jnp.sum(weights)
+    _, centre, _ = centre_rows(safe.centre, weights)
+    x = add_row(safe.centre, -centre) + safe.rest
+    rest = matmul(share, x)
+    x = add_row(x, -rest)
+    y, level, more = centre_rows(safe.level, weights)
     heavy = weights[:, None] * x
     return Moments(
         total=jnp.sum(weights),
         centre=centre,
-        level=level,
+        rest=rest,
+        level=level + more,
         square=jnp.sum(safe.square, 0) + matmul(heavy.T, x),
         cross=jnp.sum(safe.cross, 0) + matmul(heavy.T, y),
         spread=jnp.sum(safe.spread, 0) + matmul(weights, y**2),
@@ -176,6 +185,7 @@ def fit_moments(stats: Moments, alpha: ArrayLike) -> LinearFit:
     valid = jnp.isfinite(stats.square).all() & jnp.isfinite(stats.cross).all() & (alphas >= 0).all()
     spectrum = _eigen(jnp.where(valid, stats.square, 0), stats.cross)
     weight = _divide(spectrum, spectrum.cross, alphas)
+    level = stats.level - matmul(stats.rest, weight)
     trusted = _trusted(spectrum, alphas)
     zero = jnp.zeros((), weight.dtype)
-    return seal(LinearFit(weight, stats.level, stats.centre, trusted, jnp.int32(0), zero), valid)
+    return seal(LinearFit(weight, level, stats.centre, trusted, jnp.int32(0), zero), valid)

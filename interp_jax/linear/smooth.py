@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from interp_jax.core.linalg import add_row, matmul, mean_rows
+from interp_jax.core.linalg import add_row, centre_rows, matmul, reduce_columns
 from interp_jax.core.types import Array, PyTree
 from interp_jax.linear.fits import LinearFit, Rows
 
@@ -25,12 +25,13 @@ Loss = Callable[[Array, Array], Array]
 class Frame(NamedTuple):
     """Features in the solver's coordinates: `outputs = (x - middle) @ (scale u) + level`, `weight = axes @ (scale u)`.
 
-    x: `[N, D]`, about `origin [D]`, along `axes [D, D]`. middle, scale: `[D]`. penalty: `[]`, alpha over the total
-    weight.
+    x: `[N, R]`, about `origin + rest [D]` (`centre_rows`), along `axes [D, R]`, R = min(N, D). middle: `[R]`, the
+    weighted mean. scale: `[R]`. penalty: `[]`, alpha over the total weight.
     """
 
     x: Array
     origin: Array
+    rest: Array
     axes: Array
     middle: Array
     scale: Array
@@ -40,17 +41,18 @@ class Frame(NamedTuple):
 def frame(rows: Rows, alpha: Array, curvature: float, *, centred: bool = True) -> Frame:
     """Turn the features to their axes and scale them; without `centred` they stay about zero."""
     x, total = rows.x, jnp.sum(rows.weights)
-    origin = mean_rows(x, jnp.ones_like(rows.weights)) if centred else jnp.zeros_like(x[0])
-    x = add_row(x, -origin)
-    axes = jnp.linalg.eigh(matmul(x.T, x))[1]
-    x = matmul(x, axes)
-    middle = mean_rows(x, rows.weights) if centred else jnp.zeros_like(x[0])
+    zero = jnp.zeros_like(x[0])
+    x, origin, rest = centre_rows(x, jnp.ones_like(rows.weights)) if centred else (x, zero, zero)
+    x, basis = reduce_columns(x)
+    turn = jnp.linalg.eigh(matmul(x.T, x))[1]
+    x, axes = matmul(x, turn), matmul(basis, turn)
+    middle = matmul(rows.weights, x) / total if centred else jnp.zeros_like(x[0])
     variance = matmul(rows.weights, add_row(x, -middle) ** 2) / total
     penalty = alpha / total
     stiffness = curvature * variance + penalty
     kept = stiffness > curvature * jnp.max(variance) * (4 * jnp.finfo(x.dtype).eps) ** 2
     scale = jnp.where(kept, jax.lax.rsqrt(jnp.where(kept, stiffness, 1)), 0)
-    return Frame(x, origin, axes, middle, scale, penalty)
+    return Frame(x, origin, rest, axes, middle, scale, penalty)
 
 
 class Outcome(NamedTuple):
@@ -65,15 +67,17 @@ def minimise(objective: Callable[[PyTree], Array], start: PyTree, *, steps: int,
     """Minimise a positive function by L-BFGS until |gradient| < tol value, or for `steps`.
 
     The gradient is held against the value because where a positive loss runs to zero at infinity (separable classes, no
-    penalty), the gradient goes to zero as fast as the loss: that is not a minimum, and here does not look like one. NaN
-    stops it.
+    penalty), the gradient goes to zero as fast as the loss: that is not a minimum, and here does not look like one. A
+    value under eps^2 stops it with a gap of NaN, as NaN does.
     """
     search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
     solver = optax.lbfgs(memory_size=10, linesearch=search)
     remembered = optax.value_and_grad_from_state(objective)
 
     def gap(state: PyTree) -> Array:
-        return optax.tree.norm(optax.tree.get(state, "grad")) / optax.tree.get(state, "value")
+        value = optax.tree.get(state, "value")
+        ratio = optax.tree.norm(optax.tree.get(state, "grad")) / value
+        return jnp.where(value > jnp.finfo(value.dtype).eps ** 2, ratio, jnp.nan)
 
     def step(carry: tuple) -> tuple:
         point, state, count = carry
@@ -109,10 +113,12 @@ def fit_loss(
 
     zero = jnp.zeros((view.x.shape[1], len(start)), view.x.dtype), jnp.zeros_like(start)
     (u, v), count, gap = minimise(objective, zero, steps=steps, tol=tol)
+    turned = view.scale[:, None] * u
+    weight = matmul(view.axes, turned)
     return LinearFit(
-        weight=matmul(view.axes, view.scale[:, None] * u),
-        level=start + level_scale * v,
-        centre=view.origin + matmul(view.axes, view.middle),
+        weight=weight,
+        level=start + level_scale * v - matmul(view.middle, turned) - matmul(view.rest, weight),
+        centre=view.origin,
         converged=gap < tol,
         steps=count,
         gap=gap,
