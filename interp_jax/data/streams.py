@@ -31,8 +31,8 @@ def epoch_indices(key: Key, t: ArrayLike, n: int, batch: int) -> Array:
     epoch and begin the next, so no example is dropped. The permutation is computed where it is asked for
     (`permuted`), never as a whole.
 
-    >>> key = jax.random.key(0)
-    >>> sorted(epoch_indices(key, 0, n=6, batch=6).tolist())
+    >>> draw = jax.jit(lambda t: epoch_indices(jax.random.key(0), t, n=6, batch=6))
+    >>> sorted(draw(0).tolist())
     [0, 1, 2, 3, 4, 5]
     """
     checks.whole(1, n=n, batch=batch)
