@@ -78,6 +78,9 @@ class Steps:
 def abstract(state: PyTree) -> PyTree:
     """Give the abstract tree of a state: shape, dtype and sharding of each jax array, other leaves as they are.
 
+    An array that is not committed to a device has no sharding here, and is not committed when it is restored; else a
+    jitted unit would be compiled twice, for fresh and for restored states.
+
     >>> import jax.numpy as jnp
     >>> abstract({"w": jnp.ones(3), "none": None})["w"].shape
     (3,)
@@ -85,7 +88,7 @@ def abstract(state: PyTree) -> PyTree:
 
     def of(leaf: object) -> object:
         if isinstance(leaf, jax.Array):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if leaf.committed else None)
         return leaf
 
     return jax.tree.map(of, state)

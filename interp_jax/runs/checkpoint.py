@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -238,11 +239,20 @@ def _on_disk(leaf: list) -> bool:
 def _tree(arrays: dict, target: PyTree) -> PyTree:
     """Put the leaves back into the target's structure, and its Python numbers back to Python."""
     flat, structure = jax.tree.flatten(target, is_leaf=lambda leaf: leaf is None)
-    back = [
-        type(leaf)(value.item()) if isinstance(leaf, bool | int | float | complex | np.generic) else value
-        for leaf, value in zip(flat, arrays.values(), strict=True)
-    ]
+    back = [_as(leaf, value) for leaf, value in zip(flat, arrays.values(), strict=True)]
     return jax.tree.unflatten(structure, back)
+
+
+def _as(leaf: object, value: Any) -> object:
+    """Make a restored value what the target's leaf is: a Python number, or an array committed to no device."""
+    if isinstance(leaf, bool | int | float | complex | np.generic):
+        return type(leaf)(value.item())
+    if not isinstance(leaf, jax.ShapeDtypeStruct) or leaf.sharding is not None:
+        return value
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = jnp.asarray(np.asarray(jax.random.key_data(value)))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(value))
+    return jnp.asarray(np.asarray(value))
 
 
 def _kind(leaf: object, path: str) -> list:

@@ -102,14 +102,14 @@ def _walk(chain: Chain, store: Store, every: float, tell: _Tell) -> tuple[PyTree
     """Bring one chain to its end or to a reason to leave; give its state, its units (all committed), the reason."""
     found = store.latest(chain)
     units, state = found or (0, None)
-    state = chain.start() if found is None else state
+    state = _strong(chain.start()) if found is None else state
     store.events.log("resume" if found else "begin", chain=chain.name, units=units)
     tell.progress.skip(units)
     saved = time.monotonic()
     reason = 0
     while units < chain.length and not reason:
         tell.profile.unit()
-        state = jax.block_until_ready(chain.advance(state, units))
+        state = _strong(jax.block_until_ready(chain.advance(state, units)))
         units += 1
         tell.progress.advance(f"{chain.name} {units}/{chain.length}")
         if tell.observe is not None:
@@ -122,6 +122,11 @@ def _walk(chain: Chain, store: Store, every: float, tell: _Tell) -> tuple[PyTree
             reason = reason or _agreed(False, tell.signal())[1]  # it may have come while saving
             store.events.log("commit", chain=chain.name, units=units, seconds=round(saved - started, 3))
     return state, units, reason
+
+
+def _strong(state: PyTree) -> PyTree:
+    """Make weak types strong: the store cannot keep them, and a resumed run would promote otherwise than this one."""
+    return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype) if getattr(leaf, "weak_type", False) else leaf, state)
 
 
 def _agreed(due: bool, reason: int) -> tuple[bool, int]:

@@ -201,6 +201,8 @@ def open_store(
     Raises:
         StoreError: if the folder holds another configuration, foreign files, a damaged manifest, or cannot be written.
     """
+    if "://" in str(path):
+        raise StoreError(f"want a folder of a file system, got {path}: mount the bucket and give its folder")
     root = Path(path).expanduser().absolute()
     config = json.loads(seal.canonical(config))
     here = manifest.make(config, **more)

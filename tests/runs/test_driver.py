@@ -174,8 +174,30 @@ def test_observed_states_are_those_of_the_plain_loop(store):
 
 
 def test_restored_and_fresh_states_share_one_compiled_unit(store):
-    step = jax.jit(lambda state, index: state + index)
-    chain = Steps("a", 3, lambda: jnp.zeros(()), step)
-    drive([chain], store, stop=lambda: True, progress=QUIET)
-    drive([chain], store, progress=QUIET)
-    assert step._cache_size() <= 2
+    compiled = []
+
+    def listen(event, seconds, **more):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append("one_unit" in str(more))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+
+    @jax.jit
+    def one_unit(s, i):
+        return {"n": s["n"] + i, "key": jax.random.fold_in(s["key"], i)}
+
+    chains = [Steps(n, 3, lambda: {"n": jnp.zeros(()), "key": jax.random.key(0)}, one_unit) for n in "ab"]
+    drive(chains, store, stop=lambda: True, progress=QUIET)
+    assert sum(compiled) == 1
+    drive(chains, store, progress=QUIET)
+    assert sum(compiled) == 1
+
+
+def test_weak_types_do_not_tell_a_resumed_run_from_another(store, tmp_path):
+    step = jax.jit(lambda s, i: {"scale": s["scale"] * 1.1, "x": (s["x"] * s["scale"]).astype(s["x"].dtype)})
+    chain = Steps("a", 6, lambda: {"scale": jnp.asarray(1.3), "x": jnp.ones(5, jnp.bfloat16) / 3}, step)
+    finals = []
+    for root, stop in ((store, lambda: True), (open_store(tmp_path / "other", {}), None)):
+        while not drive([chain], root, stop=stop, finish=lambda c, s: finals.append(s), progress=QUIET):
+            pass
+    assert toy.same(*finals[-2:])

@@ -85,6 +85,8 @@ def test_foreign_and_unwritable_folders_are_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(StoreError, match=r"holds other files \(thesis.tex\).*empty folder"):
         open_store(tmp_path, {})
+    with pytest.raises(StoreError, match="want a folder of a file system, got gs://"):
+        open_store("gs://bucket/run", {})
     for path in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "below", "/proc/interp_jax"):
         with pytest.raises(StoreError, match=r"cannot write in .*: give a folder that can be written"):
             open_store(path, {})
