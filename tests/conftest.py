@@ -5,6 +5,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
+from interp_jax.runs import cache
+
+cache.enable()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

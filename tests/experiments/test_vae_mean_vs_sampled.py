@@ -1,0 +1,80 @@
+"""The whole experiment at a size of seconds, from its command line, as a stranger would use it."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from interp_jax.report import records
+from tests import processes
+
+SCRIPT = processes.ROOT / "experiments" / "vae_mean_vs_sampled.py"
+TINY = [
+    *("quick", "--seeds", "2", "--betas", "1", "4", "16", "--steps", "30", "--chunk", "10"),
+    *("--images", "300", "--hidden", "8", "--size", "8", "--batch", "16"),
+]
+
+
+def call(*words, check=True, **extra):
+    return processes.run(SCRIPT, *words, check=check, **extra)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    call(*TINY, "--out", root)
+    return records.read(root / "vae_mean_vs_sampled" / "quick")
+
+
+def test_the_record_is_whole(record):
+    assert record.manifest["finished"]
+    assert len(record.rows["run"]) == 6
+    assert {found.claim.name for found in record.findings} >= {"mean_does_not_follow", "sampled_falls"}
+    assert [found.claim.primary for found in record.findings].count(True) == 1
+    assert {picture.name for picture in record.pictures} >= {"total_correlation", "traversals_beta_1"}
+
+
+def test_every_number_is_defined(record):
+    for name in ("tc_mean", "tc_sampled", "tc_mean_active", "tc_sampled_active", "kl", "reconstruction"):
+        assert np.isfinite(record.rows[name]).all(), name
+        assert (record.rows[name] >= -1e-9).all(), name
+    assert (record.rows["tc_sampled"] <= record.rows["tc_mean"] + 1e-9).all()
+
+
+def test_a_kill_half_way_costs_nothing(record, tmp_path):
+    command = [sys.executable, SCRIPT, *TINY, "--out", str(tmp_path)]
+    child = subprocess.Popen(command, env=processes.environment(), stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "vae_mean_vs_sampled" / "quick" / "runs" / "events.jsonl"
+    deadline = time.monotonic() + 200
+    while not (log.exists() and '"metrics"' in log.read_text()):
+        assert time.monotonic() < deadline
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    call(*TINY, "--out", tmp_path)
+    again = records.read(tmp_path / "vae_mean_vs_sampled" / "quick")
+    for name, values in record.rows.items():
+        np.testing.assert_array_equal(again.rows[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["quick", "--sedes", "3"], 2, "--sedes"),
+        (["huge"], 2, "huge"),
+        (["quick", "--seeds", "0"], 2, "want an integer seeds >= 1, got seeds=0"),
+        (["quick", "--steps", "-5"], 2, "want an integer steps >= 1, got steps=-5"),
+        (["quick", "--part", "3/2"], 2, "want part as I/N"),
+        (["quick", "--steps", "7", "--chunk", "3"], 1, "want steps to be a multiple of chunk"),
+        (["quick", "--out", "/proc/nowhere"], 1, "/proc/nowhere"),
+    ],
+)
+def test_a_wrong_command_says_what_to_do_in_one_line(words, code, says):
+    done = call(*words, check=False)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
