@@ -10,7 +10,6 @@ Coordinates are indices of the 64 x 64 grid's pixels, x to the right, y down.
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,6 +37,7 @@ def render(factors: ArrayLike, *, size: int = 64) -> Array:
     size: pixels a side. Other sizes than 64 sample the same picture at the centres of a coarser (or finer) grid.
     Concrete factors out of range raise ValueError; traced ones give an image of NaN.
 
+    >>> import jax
     >>> draw = jax.jit(lambda factors: render(factors, size=8))
     >>> draw(jnp.array([0, 5, 0, 16, 16])).astype(int).tolist()[4]
     [0, 0, 0, 1, 1, 0, 0, 0]

@@ -67,7 +67,8 @@ def data(variant: Callable[[Array, Key], Array], size: int = 64) -> sets.FactorS
     """Make the factor set of a variant: `data(noisy_background)` has images `[size, size, 3]` and needs a key."""
 
     def draw(factors: ArrayLike, key: Key | None = None) -> Array:
-        return variant(dsprites.render(factors, size=size), sets.need_key(key, variant.__name__))
+        nuisance = sets.need_key(key, variant.__name__)
+        return variant(dsprites.render(factors, size=size), nuisance)
 
     return sets.FactorSet(dsprites.FACTOR_NAMES, dsprites.FACTOR_SIZES, (size, size, 3), draw)
 

@@ -11,7 +11,14 @@ from interp_jax.data import factors as sets
 from tests.oracles import dsprites as oracle
 
 SQUARE, ELLIPSE, HEART = range(3)
-draw = jax.jit(jax.vmap(dsprites.render))
+draw_some = jax.jit(jax.vmap(dsprites.render))
+
+
+def draw(rows):
+    """Images of any number of rows, a fixed number at a time, so that one program serves every test."""
+    rows = np.asarray(rows)
+    padded = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % 64, 0)]).reshape(-1, 64, rows.shape[1])
+    return np.concatenate([np.asarray(draw_some(part)) for part in padded])[: len(rows)]
 
 
 def rows(*classes):
@@ -20,13 +27,13 @@ def rows(*classes):
 
 
 def drawn(*classes):
-    return np.asarray(draw(rows(*classes)))
+    return draw(rows(*classes))
 
 
 @pytest.mark.parametrize("size", [64, 32, 16])
 def test_agrees_with_an_even_odd_polygon_fill(key, size):
     classes = np.asarray(sets.sample_factors(key, dsprites.FACTOR_SIZES, 1000))
-    images = jax.jit(jax.vmap(lambda row: dsprites.render(row, size=size)))(classes)
+    images = draw(classes) if size == 64 else jax.jit(jax.vmap(lambda row: dsprites.render(row, size=size)))(classes)
     wrong = np.array(
         [(image != oracle.render(row, size)).sum() for image, row in zip(np.asarray(images), classes, strict=True)]
     )
@@ -124,6 +131,8 @@ def test_the_set_carries_a_channel_and_ignores_the_key(key):
     data = dsprites.data(32)
     assert data is dsprites.data(32)
     assert data.shape == (32, 32, 1)
-    image = data.render([2, 5, 3, 4, 5], key)
+    row = jnp.array([2, 5, 3, 4, 5])
+    image = jax.jit(data.render)(row, key)
     chex.assert_shape(image, data.shape)
-    np.testing.assert_array_equal(image[:, :, 0], dsprites.render([2, 5, 3, 4, 5], size=32))
+    expected = oracle.render(np.asarray(row), 32)
+    assert (np.asarray(image)[:, :, 0] != expected).sum() <= 1
