@@ -83,15 +83,15 @@ def test_agrees_with_scikit_learn(problems):
 
 def test_float32_holds_condition_numbers_that_a_gram_matrix_cannot():
     fit = jax.jit(lambda x, y, a: (ridge.fit(x, y, a), ridge.fit(x, y, a, method=ridge.gram)))
-    for condition, least in ((1e2, 1e-5), (1e4, 1e-3), (1e6, 1e-1)):
+    for condition, least in ((1e2, 1e-5), (1e4, 1e-3), (1e5, 1e-2)):
         x, y = ill(condition)
         stable, fast = fit(x, y, 0.0)
         assert stable.converged
         assert worst(stable, x, y, 0.0) < least
-        if fast.converged:
-            assert worst(fast, x, y, 0.0) < 1e-3
-    assert not fast.converged
+        assert fast.converged == (condition < 1e3)
+        assert not fast.converged or worst(fast, x, y, 0.0) < 1e-4
     x, y = ill(1e6)
+    assert not fit(x, y, 0.0)[0].converged
     assert worst(fit(x, y, 1e-6 * len(x))[0], x, y, 1e-6 * len(x)) < 1e-4
 
 
@@ -103,6 +103,7 @@ def test_least_squares_of_deficient_rank_has_least_norm():
     found = jax.jit(ridge.fit)(x, y, 0.0)
     theirs = np.linalg.lstsq(x - np.float64(x).mean(0), y - y.mean(0), rcond=1e-5)[0]
     np.testing.assert_allclose(found.weight, theirs, rtol=0, atol=1e-6)
+    assert found.converged
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
