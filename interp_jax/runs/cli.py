@@ -36,7 +36,7 @@ class Settings:
     seeds: int = 4
     """How many seeds."""
     out: Path | None = None
-    """Folder of the results; a run continues what is there. Default: results/NAME/PRESET."""
+    """Folder of results (default: results); this run's lie in its NAME/PRESET, and continue what is there."""
     part: str = "1/1"
     """Do share I of N of the runs, as I/N with 1 <= I <= N (job arrays)."""
     distributed: str = "off"
@@ -79,6 +79,8 @@ def main(
     try:
         if settings.cache:
             cache.enable()
+        settings.out.mkdir(parents=True, exist_ok=True)  # pyrefly: ignore
+        distributed.use_every_core()
         distributed.initialize(settings.distributed)
         run(settings)
     except Interrupted:
@@ -114,9 +116,7 @@ def read(presets: Mapping[str, S], words: Sequence[str], name: str) -> S:
     except ValueError as error:
         _say(name, f"error: {line(error)} (see {name}.py --help)")
         raise SystemExit(2) from None
-    if settings.out is None:
-        settings = dataclasses.replace(settings, out=Path("results") / name / words[0])
-    return settings
+    return dataclasses.replace(settings, out=(settings.out or Path("results")) / name / words[0])
 
 
 def _title(settings: Settings, preset: str) -> str:

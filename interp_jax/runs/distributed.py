@@ -4,6 +4,7 @@
 variables and raises (jax issue 30073). `auto` here reads a complete set of variables or says which one is missing.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -48,6 +49,19 @@ def initialize(spec: str = "off", *, minutes: float = 30.0) -> Cluster | None:
     except RuntimeError as error:
         raise ValueError(f"cannot join {cluster.coordinator} as process {cluster.process}: {error}") from error
     return cluster
+
+
+def use_every_core() -> None:
+    """Let JAX's CPU backend offer one device for each core, unless the environment says how many.
+
+    A program whose runs are split over devices then has a core a run and no synchronisation within one. Of no effect
+    on accelerators, nor once JAX has started.
+    """
+    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def parse(spec: str, environ: Mapping[str, str]) -> Cluster | None:

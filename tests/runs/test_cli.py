@@ -26,7 +26,7 @@ def test_presets_and_flags(tmp_path):
     got = []
     call(f"quick --no-cache --strengths 1 4 16 --out {tmp_path}", got.append)
     call("full --no-cache --seeds 8 --part 2/8", got.append)
-    assert got[0] == Toy(strengths=(1.0, 4.0, 16.0), out=tmp_path, cache=False)
+    assert got[0] == Toy(strengths=(1.0, 4.0, 16.0), out=tmp_path / "toy" / "quick", cache=False)
     assert got[1] == Toy(seeds=8, steps=300, part="2/8", out=Path("results/toy/full"), cache=False)
 
 

@@ -82,3 +82,11 @@ def test_agreement_of_one_is_free():
 
 def fail():
     raise StoreError("no")
+
+
+@pytest.mark.slow
+def test_what_process_0_cannot_open_no_process_opens(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    ended = launch(tmp_path, 2, 1, 1)
+    assert [answer["error"][:10] for _, answer in ended] == ["StoreError"] * 2
+    assert all("thesis.tex" in answer["error"] for _, answer in ended)

@@ -16,6 +16,7 @@ import numpy as np
 from interp_jax.runs import digest, distributed, progress
 from interp_jax.runs.chain import Steps
 from interp_jax.runs.driver import drive
+from interp_jax.runs.errors import StoreError
 from interp_jax.runs.store import open_store
 
 RUNS, UNITS = 8, 4
@@ -71,7 +72,11 @@ def main(root, spec, units, at=None):
             os.kill(os.getpid(), signal.SIGTERM)
         return advance(state, np.int32(index))
 
-    store, made = open_store(root, {}), chain(jax.devices(), step)
+    try:
+        store, made = open_store(root, {}), chain(jax.devices(), step)
+    except StoreError as error:
+        sys.stdout.write(json.dumps({"error": f"StoreError: {error}"}) + "\n")
+        return
     answer = {"devices": jax.device_count(), "read": {}}
     for count in (1, 4, 8) if jax.process_count() == 1 else ():
         done, state = store.latest(chain(jax.devices()[:count]))
