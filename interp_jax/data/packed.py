@@ -1,8 +1,9 @@
 """A whole set of black-and-white images on the device, one bit a pixel: dSprites' 737,280 images take 377 MB.
 
-For training, drawing is as fast as looking up; the packed set is for passes over everything (exact metrics, nearest
-neighbours). Bits are in numpy's order, the first pixel in the highest bit. Pass the array as an argument of a jitted
-function, never by closure: a closure is copied into the program.
+Looking up is about nine times as fast as drawing on a CPU core (which draws some 60,000 images a second); drawing
+takes no memory. The packed set serves passes over everything: exact metrics, nearest neighbours. Bits are in numpy's
+order, the first pixel in the highest bit. Pass the array as an argument of a jitted function, never by closure: a
+closure is copied into the program.
 """
 
 import chex
