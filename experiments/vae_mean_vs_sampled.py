@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from interp_jax.core import checks
 from interp_jax.core.correlation import slope
 from interp_jax.core.information import gaussian_total_correlation, standard_normal_kl
 from interp_jax.core.intervals import student
@@ -65,12 +66,19 @@ class Settings(cli.Settings):
     images: int = 10_000
     """Images on which representations are measured, the same for all runs."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.whole(1, size=self.size, hidden=self.hidden, latents=self.latents, steps=self.steps, chunk=self.chunk)
+        checks.whole(1, batch=self.batch, images=self.images)
+        checks.positive(lr=self.lr)
+
 
 def network(s: Settings) -> vae.VAE:
     """Give the model of these settings."""
+    shape = (s.size, s.size, 1)
     if s.model == "conv":
-        return vae.conv(size=s.size, latents=s.latents)
-    return vae.mlp((s.size, s.size, 1), hidden=(s.hidden, s.hidden), latents=s.latents)
+        return vae.conv(shape, latents=s.latents)
+    return vae.mlp(shape, hidden=(s.hidden, s.hidden), latents=s.latents)
 
 
 def training(s: Settings) -> Callable[[Array], Trainer]:

@@ -1,0 +1,101 @@
+"""Layers and networks in flax.linen, for ONE example; `functional` turns a module into two functions of params."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from interp_jax.core.types import Apply, Array, Key, PyTree
+from interp_jax.models import convolution
+
+Initializer = jax.nn.initializers.Initializer
+Convolve = Callable[..., Array]
+GLOROT = nn.initializers.glorot_uniform()
+
+
+class Net(NamedTuple):
+    """init: `key -> params`. apply: `(params, x) -> y`, for one example."""
+
+    init: Callable[[Key], PyTree]
+    apply: Apply
+
+
+def functional(module: nn.Module, *example: jax.typing.ArrayLike | jax.ShapeDtypeStruct) -> Net:
+    """Turn a linen module into functions. example: arguments of its `__call__`; only shapes and dtypes matter.
+
+    >>> net = functional(MLP((8, 3)), jnp.zeros(5))
+    >>> net.apply(net.init(jax.random.key(0)), jnp.ones(5)).shape
+    (3,)
+    """
+
+    def init(key: Key) -> PyTree:
+        return module.init(key, *[jnp.zeros(jnp.shape(x), jnp.result_type(x)) for x in example])["params"]
+
+    return Net(init, lambda params, *x: module.apply({"params": params}, *x))
+
+
+class Dense(nn.Dense):
+    """`x @ kernel + bias`, kernels Glorot uniform, biases zero."""
+
+    kernel_init: Initializer = GLOROT
+
+
+class Conv(nn.Module):
+    """A convolution (or its transpose) of one image `[H, W, C]`, kernel `[h, w, C, features]`, with bias.
+
+    convolve: `models.convolution.conv`, `conv_transpose`, or any function of their signature.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    padding: convolution.Padding = "SAME"
+    convolve: Convolve = convolution.conv
+    param_dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Give `[H', W', features]`."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", GLOROT, shape, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), self.param_dtype)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return self.convolve(x, kernel, stride=self.stride, padding=self.padding) + bias[None, None]
+
+
+class MLP(nn.Module):
+    """Dense layers of these widths, ReLU between them. An input of any shape is flattened."""
+
+    widths: Sequence[int]
+    param_dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Give `[widths[-1]]`."""
+        x = x.reshape(-1)
+        for i, width in enumerate(self.widths):
+            x = Dense(width, param_dtype=self.param_dtype, dtype=self.dtype)(x)
+            x = nn.relu(x) if i + 1 < len(self.widths) else x
+        return x
+
+
+class CNN(nn.Module):
+    """A small classifier: 3 x 3 convolutions of stride 2 to `channels`, ReLU, the mean over places, a dense layer."""
+
+    classes: int
+    channels: Sequence[int] = (32, 64)
+    convolve: Convolve = convolution.conv
+    param_dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Give logits `[classes]`."""
+        kinds = {"param_dtype": self.param_dtype, "dtype": self.dtype}
+        for features in self.channels:
+            x = nn.relu(Conv(features, 3, 2, convolve=self.convolve, **kinds)(x))
+        return Dense(self.classes, **kinds)(x.mean((0, 1)))
