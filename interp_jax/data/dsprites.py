@@ -1,8 +1,10 @@
 """dSprites from its factors in closed form (Matthey et al. 2017): no file, any number of images a step, on the device.
 
-The published set was drawn without antialiasing: a pixel is white iff its centre lies in the sprite. The constants
-were fitted to the published images (reference/vae.md, section 4): of 64 held-out true images 57 agree in every pixel,
-7 in all but one. Factors, in the order of the published file: shape (square, ellipse, heart), scale (.5 to 1),
+The published set was drawn without antialiasing: a pixel is white iff its centre lies in the sprite. The constants were
+fitted to the frames of the published animation; in that fit 57 of 64 held-out true images agreed in every pixel and 7
+in all but one. The published file itself is not at hand, so the tests check the geometry, not the constants.
+
+Factors, in the order of the published file: shape (square, ellipse, heart), scale (.5 to 1),
 orientation (0 to 2 pi, both ends, so classes 0 and 39 are one angle), position x (column), position y (row).
 Coordinates are indices of the 64 x 64 grid's pixels, x to the right, y down.
 """
