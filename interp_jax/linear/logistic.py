@@ -32,6 +32,11 @@ def fit(
     x: `[N, D]`. alpha: `[]`. weights: `[N]`, not negative; zero deletes the row. Labels outside [0, 1] make the fit
     NaN. Labels are minimised together: `vmap` over them instead lets each stop on its own.
 
+    Largest error of a logit against float64 over nine small problems (badly scaled, collinear, 1e4 away from zero):
+    4e-5; 1e-4 for the softmax. At tol = 1e-6, which float32 reaches too, a tenth of that. With classes so well
+    separated that logits reach 17 the softmax errs by 6e-4; scikit-learn's default, lbfgs at tol = 1e-4, by .3 on the
+    same rows.
+
     >>> x = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
     >>> found = jax.jit(fit)(x, jnp.array([0, 1, 0, 1]), 1.0)
     >>> found.converged.item(), round(found.weight.item(), 3)
@@ -70,9 +75,17 @@ def fit_softmax(
     mean = matmul(rows.weights, rows.y) / jnp.sum(rows.weights)
     inside = mean > 0
 
+    first = jax.nn.one_hot(jnp.argmax(rows.y, 1), rows.y.shape[1], dtype=rows.y.dtype)
+    others = (1 - first) * inside[None]
+
     def loss(outputs: Array, y: Array) -> Array:
-        absent = jnp.broadcast_to(~inside, outputs.shape)
-        return jax.nn.logsumexp(jnp.where(absent, -jnp.inf, outputs), 1) - jnp.sum(y * outputs, 1)
+        # logsumexp(z) - y z about the likeliest class: log(1 + sum of the others), whose gradient is not a difference
+        # of two numbers near one, and so keeps its relative precision where the label is certain
+        ahead = outputs - jnp.sum(first * outputs, 1, keepdims=True)
+        top = jnp.maximum(jnp.max(jnp.where(others > 0, ahead, 0), 1, keepdims=True), 0)
+        rest = jnp.sum(others * jnp.exp(jnp.where(others > 0, ahead - top, 0)), 1)
+        top = top[:, 0]
+        return top + jnp.log1p(rest + jnp.expm1(-top)) - jnp.sum(y * ahead, 1)
 
     prior = jnp.log(jnp.where(inside, mean, 1))
     start = jnp.where(inside, prior - jnp.sum(prior) / jnp.sum(inside), 0)

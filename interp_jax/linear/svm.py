@@ -40,6 +40,8 @@ def fit(
 
     `gap` is |gradient| over the value of the mean objective, in coordinates of curvature at most one; `converged` is
     `gap < tol`. It is False where the loss runs to zero: for one class only, and for separable classes at alpha = 0.
+    Largest error of a margin against float64 over nine small problems: 5e-6; with a penalised intercept and features
+    1e4 away from zero, 3e-4.
     """
     not_negative(alpha=alpha)
     positive(tol=tol)
@@ -115,7 +117,8 @@ def fit_hinge(
     min(N, D)]`. (libsvm moves a pair of dual variables a step: on 300 rows whose features differ in scale by 30, at C =
     1, over 50,000 steps.) `gap` is the relative duality gap, a bound on the distance of the objective from its minimum;
     `converged` is `gap < tol`, but the search goes on to where rounding stops it, typically 1e-7 in float32. One class
-    alone is not converged: weight 0.
+    alone is not converged: weight 0. Largest error of a margin against float64: 1e-5, or 8e-4 where features differ in
+    scale by 1e6.
 
     >>> x = jnp.array([[-2.0], [-1.0], [1.0], [3.0]])
     >>> found = jax.jit(fit_hinge)(x, jnp.array([0, 0, 1, 1]), 0.1)

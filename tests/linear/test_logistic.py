@@ -119,6 +119,29 @@ def test_softmax_of_two_classes_is_the_binary_fit_at_half_the_penalty(binary):
     np.testing.assert_allclose(difference, variants.pick(found, "base").weight[:, 0], rtol=0, atol=2e-4)
 
 
+def test_certain_labels_keep_their_precision(multinomial):
+    """With hardly a penalty most probabilities are within 1e-6 of 0 or 1, and the gradient is made of what is left."""
+    problems, _ = multinomial
+    x, y, _, weights = variants.kept(problems, "base")
+    y = np.float64(np.argmax(x[:, :3] + 0.3 * np.float64(one_hot(y)), 1))
+    alphas = np.full_like(problems.alpha, 1e-3)
+    ours = variants.pick(many_softmax(*problems._replace(y=np.float32(np.tile(y, (11, 1))), alpha=alphas)), "base")
+    theirs = variants.outputs(*oracle.softmax(x, one_hot(y), 1e-3, weights), x)
+    assert ours.converged
+    assert np.abs(theirs).max() > 20
+    np.testing.assert_allclose(variants.at(ours, x), theirs, rtol=0, atol=2e-3 * np.abs(theirs).max())
+
+
+def test_more_features_than_rows():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(16, 40)).astype(np.float32) + 3, np.arange(16) % 2
+    ours = jax.jit(logistic.fit)(x, y, 0.5)
+    assert ours.converged
+    weight, bias = oracle.logistic(x, y, 0.5, np.ones(16))
+    np.testing.assert_allclose(variants.at(ours, np.float64(x)), variants.outputs(weight, bias, x), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(ours.weight, weight, rtol=0, atol=1e-4)
+
+
 def test_labels_out_of_range_give_nan(binary):
     problems, _ = binary
     y = problems.y.copy()
