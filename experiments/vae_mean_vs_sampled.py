@@ -43,7 +43,7 @@ ACTIVE = 0.01  # nats of KL above which a latent counts as active, as the study'
 class Settings(cli.Settings):
     """The experiment's settings."""
 
-    seeds: int = 8
+    seeds: int = 6
     """How many seeds."""
     betas: tuple[float, ...] = (1, 2, 4, 6, 8, 16)
     """Strengths of the regularisation, as at 64 x 64 pixels: the loss takes beta (size / 64)^2."""

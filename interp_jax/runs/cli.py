@@ -35,8 +35,8 @@ class Settings:
 
     seeds: int = 4
     """How many seeds."""
-    out: Path | None = None
-    """Folder of results (default: results); this run's lie in its NAME/PRESET, and continue what is there."""
+    out: Path = Path("results")
+    """Folder of results; this run's lie in its NAME/PRESET, and continue what is there."""
     part: str = "1/1"
     """Do share I of N of the runs, as I/N with 1 <= I <= N (job arrays)."""
     distributed: str = "off"
@@ -56,8 +56,10 @@ class Settings:
 
     def sinks(self) -> tuple[events.Sink, ...]:
         """Make the sinks that `log` names."""
-        out = self.out or Path("results")
-        make = {"tensorboard": lambda: events.tensorboard(out / "tensorboard"), "wandb": lambda: events.wandb(out.name)}
+        make = {
+            "tensorboard": lambda: events.tensorboard(self.out / "tensorboard"),
+            "wandb": lambda: events.wandb(self.out.parent.name),
+        }
         return tuple(make[name]() for name in self.log)
 
 
@@ -79,7 +81,7 @@ def main(
     try:
         if settings.cache:
             cache.enable()
-        settings.out.mkdir(parents=True, exist_ok=True)  # pyrefly: ignore
+        settings.out.mkdir(parents=True, exist_ok=True)
         distributed.use_every_core()
         distributed.initialize(settings.distributed)
         run(settings)
@@ -116,7 +118,7 @@ def read(presets: Mapping[str, S], words: Sequence[str], name: str) -> S:
     except ValueError as error:
         _say(name, f"error: {line(error)} (see {name}.py --help)")
         raise SystemExit(2) from None
-    return dataclasses.replace(settings, out=(settings.out or Path("results")) / name / words[0])
+    return dataclasses.replace(settings, out=settings.out / name / words[0])
 
 
 def _title(settings: Settings, preset: str) -> str:

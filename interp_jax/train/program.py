@@ -108,9 +108,9 @@ def _metric_names(make: Make, states: PyTree, hyperparameters: PyTree, data: PyT
 class Traceable(NamedTuple):
     """The two programs before compilation: jitted functions with the abstract arguments that each is compiled for."""
 
-    begin: Callable[..., Group]
+    begin: jax.stages.Wrapped
     begin_arguments: tuple
-    advance: Callable[..., Group]
+    advance: jax.stages.Wrapped
     advance_arguments: tuple
 
 

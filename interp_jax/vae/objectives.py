@@ -10,7 +10,6 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from interp_jax.core import checks
 from interp_jax.core.information import standard_normal_kl
@@ -36,9 +35,13 @@ class Terms(NamedTuple):
 
 
 def bernoulli(logits: Array, x: Array) -> Array:
-    """Minus the log likelihood of pixels `x` in [0, 1] under independent Bernoullis, summed (no entropy subtracted)."""
+    """Minus the log likelihood of pixels `x` in [0, 1] under independent Bernoullis, summed (no entropy subtracted).
+
+    `log(1 + exp(logit)) - logit x` has half the exponentials of two log sigmoids, and on a CPU half their time; each
+    pixel is exact to a rounding of its logit.
+    """
     chex.assert_equal_shape([logits, x])
-    return optax.sigmoid_binary_cross_entropy(logits, x).sum()
+    return jnp.sum(jax.nn.softplus(logits) - logits * x)
 
 
 def elbo(encode: Encode, decode: Decode, params: PyTree, x: Array, key: Key) -> Terms:

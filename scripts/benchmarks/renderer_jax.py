@@ -5,6 +5,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+from accelerators import accelerator
 from worker import serve
 
 from interp_jax.data import dsprites, factors, packed, shapes3d
@@ -44,12 +45,6 @@ def main() -> None:
         return work, facts | {"device": accelerator()}
 
     serve(make)
-
-
-def accelerator() -> str | None:
-    """Name the accelerator, None on a CPU."""
-    device = jax.devices()[0]
-    return None if device.platform == "cpu" else device.device_kind
 
 
 if __name__ == "__main__":
