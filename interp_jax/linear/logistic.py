@@ -51,7 +51,7 @@ def fit(
     def loss(outputs: Array, y: Array) -> Array:
         # y (p - 1) + (1 - y) p keeps its relative precision where p - y would not
         terms = y * jax.nn.softplus(-outputs) + (1 - y) * jax.nn.softplus(outputs)
-        return matmul(terms, inside.astype(terms.dtype))
+        return matmul(inside.astype(terms.dtype), terms)
 
     start = jnp.log(mean) - jnp.log1p(-mean)
     found = _fit(loss, 0.25, rows, alpha, start, steps, tol)
@@ -75,17 +75,17 @@ def fit_softmax(
     mean = matmul(rows.weights, rows.y) / jnp.sum(rows.weights)
     inside = mean > 0
 
-    first = jax.nn.one_hot(jnp.argmax(rows.y, 1), rows.y.shape[1], dtype=rows.y.dtype)
-    others = (1 - first) * inside[None]
+    first = jax.nn.one_hot(jnp.argmax(rows.y, 1), rows.y.shape[1], dtype=rows.y.dtype, axis=0)
+    others = (1 - first) * inside[:, None]
 
     def loss(outputs: Array, y: Array) -> Array:
         # logsumexp(z) - y z about the likeliest class: log(1 + sum of the others), whose gradient is not a difference
         # of two numbers near one, and so keeps its relative precision where the label is certain
-        ahead = outputs - jnp.sum(first * outputs, 1, keepdims=True)
-        top = jnp.maximum(jnp.max(jnp.where(others > 0, ahead, 0), 1, keepdims=True), 0)
-        rest = jnp.sum(others * jnp.exp(jnp.where(others > 0, ahead - top, 0)), 1)
-        top = top[:, 0]
-        return top + jnp.log1p(rest + jnp.expm1(-top)) - jnp.sum(y * ahead, 1)
+        ahead = outputs - jnp.sum(first * outputs, 0, keepdims=True)
+        top = jnp.maximum(jnp.max(jnp.where(others > 0, ahead, 0), 0, keepdims=True), 0)
+        rest = jnp.sum(others * jnp.exp(jnp.where(others > 0, ahead - top, 0)), 0)
+        top = top[0]
+        return top + jnp.log1p(rest + jnp.expm1(-top)) - jnp.sum(y * ahead, 0)
 
     prior = jnp.log(jnp.where(inside, mean, 1))
     start = jnp.where(inside, prior - jnp.sum(prior) / jnp.sum(inside), 0)

@@ -19,7 +19,7 @@ from interp_jax.core.types import Array, PyTree
 from interp_jax.linear.fits import LinearFit, Rows
 
 Loss = Callable[[Array, Array], Array]
-"""`loss(outputs [N, K], y [N, K]) -> [N]`, convex and at least once differentiable in the outputs."""
+"""`loss(outputs [K, N], y [K, N]) -> [N]`, convex and at least once differentiable; CPUs vectorise over rows."""
 
 
 class Frame(NamedTuple):
@@ -102,14 +102,15 @@ def fit_loss(
     """
     view = frame(rows, alpha, curvature, centred=centred)
     share = rows.weights / jnp.sum(rows.weights)
+    y = rows.y.T
     level_scale = curvature**-0.5 if centred else 0.0
 
     def objective(point: tuple[Array, Array]) -> Array:
         u, v = point
         weight = view.scale[:, None] * u
         level = start + level_scale * v
-        outputs = add_row(matmul(view.x, weight), level - matmul(view.middle, weight))
-        return matmul(share, loss(outputs, rows.y)) + 0.5 * view.penalty * jnp.sum(weight**2)
+        outputs = matmul(weight.T, view.x.T) + (level - matmul(view.middle, weight))[:, None]
+        return matmul(share, loss(outputs, y)) + 0.5 * view.penalty * jnp.sum(weight**2)
 
     zero = jnp.zeros((view.x.shape[1], len(start)), view.x.dtype), jnp.zeros_like(start)
     (u, v), count, gap = minimise(objective, zero, steps=steps, tol=tol)

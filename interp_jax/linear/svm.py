@@ -52,7 +52,7 @@ def fit(
         rows = rows._replace(x=jnp.concatenate([rows.x, jnp.ones_like(rows.x[:, :1])], 1))
 
     def loss(outputs: Array, sign: Array) -> Array:
-        return jnp.sum(jax.nn.relu(1 - sign * outputs) ** 2, 1)
+        return jnp.sum(jax.nn.relu(1 - sign * outputs) ** 2, 0)
 
     alpha, start = jnp.asarray(alpha, rows.x.dtype), jnp.zeros_like(rows.y[0])
     centred = not penalise_intercept
