@@ -8,7 +8,9 @@ import time
 import numpy as np
 import pytest
 
+from experiments import vae_mean_vs_sampled as experiment
 from interp_jax.report import records
+from interp_jax.runs import cli
 from tests import processes
 
 SCRIPT = processes.ROOT / "experiments" / "vae_mean_vs_sampled.py"
@@ -73,8 +75,11 @@ def test_a_kill_half_way_costs_nothing(record, tmp_path):
         (["quick", "--out", "/proc/nowhere"], 1, "/proc/nowhere"),
     ],
 )
-def test_a_wrong_command_says_what_to_do_in_one_line(words, code, says):
-    done = call(*words, check=False)
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+def test_a_wrong_command_says_what_to_do_in_one_line(words, code, says, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        cli.main(experiment.run, experiment.PRESETS, words, "vae_mean_vs_sampled")
+    said = capsys.readouterr().err
+    assert end.value.code == code, said
+    assert says in said
+    assert len(said.strip().splitlines()) == 1, said

@@ -105,5 +105,5 @@ def test_interruptions_say_how_to_go_on(capsys):
 def test_sinks_are_made_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr("interp_jax.runs.events.tensorboard", lambda folder: ("tb", folder))
     monkeypatch.setattr("interp_jax.runs.events.wandb", lambda project: ("wandb", project))
-    made = Toy(out=tmp_path / "run", log=("tensorboard", "wandb")).sinks()
-    assert made == (("tb", tmp_path / "run/tensorboard"), ("wandb", "run"))
+    made = Toy(out=tmp_path / "toy" / "quick", log=("tensorboard", "wandb")).sinks()
+    assert made == (("tb", tmp_path / "toy/quick/tensorboard"), ("wandb", "toy"))
