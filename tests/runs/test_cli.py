@@ -18,6 +18,11 @@ class Toy(cli.Settings):
 PRESETS = {"quick": Toy(), "full": Toy(seeds=50, steps=300)}
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 def call(words, run=lambda settings: None):
     cli.main(run, PRESETS, ["--no-cache" if w == "" else w for w in words.split()], "toy")
 
