@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from interp_jax.report import files, provenance, words
+from interp_jax.report import files, words
 from interp_jax.report.claims import Verdict
 from interp_jax.report.html import Child, Markup, tag
 from interp_jax.report.results import Result, load
 from interp_jax.report.sections import experiment
 from interp_jax.report.style import CSS
 from interp_jax.report.summary import summary
+from interp_jax.runs import provenance
 
 TITLE = "Published claims, tested over seeds"
 MEANINGS = {
