@@ -125,7 +125,7 @@ def functions(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Me
 
     def begin(hyperparameters: dict[str, Array], seeds: Array) -> Group:
         def one(pair: tuple) -> PyTree:
-            return make(**pair[0]).init(jax.random.key(pair[1]))
+            return make(**pair[0]).init(jax.random.key(pair[1], impl="threefry2x32"))  # rbg draws change under vmap
 
         local = sharded(lambda *pairs: over_runs(one, pairs, shape.batch), in_specs=P(meshes.RUNS))
         states = local(hyperparameters, seeds)

@@ -116,18 +116,15 @@ def sweep(
         StoreError: if the folder belongs to another configuration.
     """
     mine = _checked(runs, steps, chunk, part)
-    lanes = meshes.over_runs() if mesh is None else mesh
-    placed = meshes.place(lanes, data)
     recorded = _recorded(out)
     width = recorded.get("width") if width is None else width
     batch = recorded.get("batch") if batch is None else batch
-    shape = _shape(len(mine), width, batch, lanes, steps, chunk, precision)
-    built, shape = _fit(make, mine, placed, shape, lanes, fixed=width is not None)
-    folder = tempfile.mkdtemp(prefix="sweep-") if out is None else str(out)
-    defines = {"config": config or {}, "sweep": shape._asdict(), "data": digest.fingerprints(placed)}
-    kept = open_store(folder, defines, part=part)
-    if out is None:
-        weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
+    lanes = _mesh(recorded) if mesh is None else mesh
+    placed = meshes.place(lanes, data)
+    most = -(-len(runs) // part.count)  # every task of a job array must choose the same width
+    shape = _shape(most, width, batch, lanes, steps, chunk, precision)
+    built, shape = _fit(make, most, list(mine[0].hyperparameters), placed, shape, lanes, fixed=width is not None)
+    kept = _open(out, {"config": config or {}, "sweep": shape._asdict(), "data": digest.fingerprints(placed)}, part)
     kept.events.log("compiled", seconds=round(built.seconds, 2), bytes=built.bytes, **shape._asdict())
     packed = groups.pack(mine, shape.width, kept.chains())
     chains = tuple(GroupChain(group, built, shape, placed, lanes) for group in packed)
@@ -154,6 +151,12 @@ def _checked(runs: Sequence[Run], steps: int, chunk: int, part: Part) -> list[Ru
         raise ValueError(f"want the hyperparameters {sorted(names)} in every run, got others in {other[0]}")
     if bad := [run.id for run in runs if not 0 <= run.seed < 2**32]:
         raise ValueError(f"want seeds of 32 bits, got run {bad[0]}")
+    for run in runs:
+        for name, value in run.hyperparameters.items():
+            if not np.isfinite(value) or (isinstance(value, int | np.integer) and int(np.float32(value)) != value):
+                raise ValueError(
+                    f"want {name} finite, and exact in float32 if an integer, got {name}={value!r} in {run.id}"
+                )
     checks.whole(1, steps=steps, chunk=chunk)
     if steps % chunk:
         near = max(d for d in range(1, chunk + 1) if steps % d == 0)
@@ -169,6 +172,27 @@ def _recorded(out: str | Path | None) -> dict:
     if out is None or not (Path(out).expanduser() / "manifest.json").exists():
         return {}
     return store.read_manifest(Path(out).expanduser()).get("config", {}).get("sweep", {})
+
+
+def _mesh(recorded: dict) -> Mesh:
+    """Take all devices; for a sweep begun on another machine the most that its groups can be split over.
+
+    The bits of a run do not depend on it. Several processes must all take part, so there a width that does not divide
+    is refused.
+    """
+    if not recorded or jax.process_count() > 1:
+        return meshes.over_runs()
+    rows = recorded["width"] // recorded["batch"]
+    return meshes.over_runs(max(d for d in range(1, jax.device_count() + 1) if rows % d == 0))
+
+
+def _open(out: str | Path | None, defines: dict, part: Part) -> Store:
+    """Open the sweep's store, in a folder that goes with it if none is given."""
+    folder = tempfile.mkdtemp(prefix="sweep-") if out is None else str(out)
+    kept = open_store(folder, defines, part=part)
+    if out is None:
+        weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
+    return kept
 
 
 def _shape(
@@ -189,12 +213,12 @@ def _shape(
 
 
 def _fit(
-    make: Make, runs: Sequence[Run], data: PyTree, shape: Shape, mesh: Mesh, *, fixed: bool
+    make: Make, runs: int, names: list[str], data: PyTree, shape: Shape, mesh: Mesh, *, fixed: bool
 ) -> tuple[Program, Shape]:
     """Compile for the widest group that the devices' memory holds."""
     limit, unit = meshes.memory(mesh), shape.batch * mesh.devices.size
     while True:
-        built = program.build(make, list(runs[0].hyperparameters), data, shape, mesh)
+        built = program.build(make, names, data, shape, mesh)
         if built.bytes <= limit:
             return built, shape
         if fixed or shape.width == unit:
@@ -203,7 +227,7 @@ def _fit(
                 "are free: give a smaller width or batch, or more devices"
             )
         most = max(int(shape.width * limit / built.bytes), unit)
-        shape = shape._replace(width=groups.even_width(len(runs), most, unit))
+        shape = shape._replace(width=groups.even_width(runs, most, unit))
 
 
 def _observer(kept: Store, shape: Shape) -> Callable[[Chain, int, Group], None]:

@@ -42,6 +42,19 @@ def test_a_run_in_a_sweep_is_the_run_alone(trained):
     np.testing.assert_allclose(trained.history["loss"][3], losses.reshape(2, 10).mean(1), rtol=1e-5)
 
 
+def test_a_run_alone_and_in_a_sweep_begin_alike():
+    begun = train(seeds=3, steps=1, chunk=1, lrs=(0.0,))
+    for run in begun.runs:
+        np.testing.assert_array_equal(begun.state(run).params["w"], alone(0.0, run.seed, 0)[0].params["w"])
+
+
+def test_a_run_alone_and_in_a_sweep_are_close_after_100_steps():
+    done = train(seeds=2, steps=100)
+    for run in done.runs:
+        want = alone(run.hyperparameters["lr"], run.seed, 100)[0].params["w"]
+        np.testing.assert_allclose(done.state(run).params["w"], want, rtol=1e-5, atol=1e-6)
+
+
 def test_one_compilation_whatever_the_seeds_and_strengths():
     toy.TRACES.clear()
     train(seeds=1)
@@ -82,6 +95,12 @@ def test_parts_of_a_job_array_join_into_the_whole(tmp_path):
     np.testing.assert_array_equal(joined.history["loss"], whole.history["loss"])
 
 
+def test_uneven_parts_choose_one_width(tmp_path):
+    for index in (1, 2, 3):
+        train(seeds=7, lrs=(0.01,), out=tmp_path / "s", part=Part(index, 3))
+    assert len(train(seeds=7, lrs=(0.01,), out=tmp_path / "s").runs) == 7
+
+
 def test_diverged_runs_are_listed_and_leave_the_others_alone():
     mixed = train(seeds=1, lrs=(0.01, 3e38))
     assert mixed.diverged == {"lr=3e+38,seed=0": CHUNK}
@@ -120,6 +139,8 @@ def test_another_configuration_or_data_is_refused(trained):
         ({"width": 3, "batch": 2}, "multiple of devices times batch = 1 x 2, got width=3"),
         ({"part": Part(1, 9)}, "at most as many parts as runs"),
         ({"batch": 0}, "want an integer batch >= 1"),
+        ({"lrs": (float("nan"),)}, "want lr finite, .* got lr=nan"),
+        ({"lrs": (2**24 + 1,)}, "exact in float32 if an integer, got lr=16777217"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -156,6 +177,23 @@ print(fingerprint((group.states, done.history)))
 
 @pytest.mark.parametrize("batch", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_devices_do_not_change_a_bit(batch):
-    counts = [1, 4, 8] if batch == 1 else [1, 2, 4]
+    """8 runs: fingerprints of states and histories, from 1 to 8 devices."""
+    counts = [1, 2, 4, 8] if batch == 1 else [1, 2, 4]
     prints = {processes.run(DEVICES, batch, devices=n).stdout for n in counts}
     assert len(prints) == 1, prints
+
+
+MOVE = """
+import sys
+from interp_jax.runs.digest import fingerprint
+from tests.train.test_sweep import train
+done = train(seeds=3, lrs=(0.01,), out=sys.argv[1], steps=20)
+print(done.chains[0].mesh.devices.size, fingerprint(done.history))
+"""
+
+
+def test_a_sweep_moves_to_a_machine_with_other_devices(tmp_path):
+    first = processes.run(MOVE, tmp_path / "s", devices=3).stdout.split()
+    second = processes.run(MOVE, tmp_path / "s", devices=2).stdout.split()
+    assert (first[0], second[0]) == ("3", "1")
+    assert first[1] == second[1]
