@@ -72,6 +72,8 @@ class Settings(cli.Settings):
         checks.whole(1, size=self.size, hidden=self.hidden, latents=self.latents, steps=self.steps, chunk=self.chunk)
         checks.whole(1, batch=self.batch, images=self.images)
         checks.positive(lr=self.lr)
+        if len(set(self.betas)) < max(len(self.betas), 2) or min(self.betas) <= 0:
+            raise ValueError(f"want two or more different betas above zero, for a slope in log beta, got {self.betas}")
 
 
 def network(s: Settings) -> vae.VAE:
@@ -174,12 +176,17 @@ def claims(s: Settings) -> dict[str, Claim]:
 
 
 def judge(s: Settings, runs: Sequence[table.Run], found: dict[str, Numpy], diverged: dict[str, int]) -> list[Finding]:
-    """Fit a slope in log beta for each seed, give each claim its interval over seeds; diverged seeds are masked."""
+    """Fit a slope in log beta for each seed and give each claim its interval over seeds.
+
+    Seeds with a run that diverged, or whose total correlation is not defined (a latent whose mean is constant), are
+    left out of all claims and counted in the note.
+    """
     by_seed = {name: values.reshape(s.seeds, len(s.betas)) for name, values in found.items()}
     by_seed["gap"] = by_seed["tc_mean"] - by_seed["tc_sampled"]
-    mask = np.array([run.id not in diverged for run in runs]).reshape(by_seed["gap"].shape).all(1)
-    note = f"{(~mask).sum()} of {s.seeds} seeds left out: diverged" if not mask.all() else ""
     slopes = {name: slope(np.log(s.betas), by_seed[name]) for name in claims(s)}
+    fine = np.array([run.id not in diverged for run in runs]).reshape(by_seed["gap"].shape).all(1)
+    mask = fine & np.isfinite(np.stack(list(slopes.values()))).all(0)
+    note = f"left out: {(~fine).sum()} seeds that diverged, {(fine & ~mask).sum()} undefined" if not mask.all() else ""
     return [finding(claim, student(slopes[name], mask=mask), note=note) for name, claim in claims(s).items()]
 
 

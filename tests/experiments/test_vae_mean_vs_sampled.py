@@ -1,5 +1,6 @@
 """The whole experiment at a size of seconds, from its command line, as a stranger would use it."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from experiments import vae_mean_vs_sampled as experiment
 from interp_jax.report import records
 from interp_jax.runs import cli
+from interp_jax.train import table
 from tests import processes
 
 SCRIPT = processes.ROOT / "experiments" / "vae_mean_vs_sampled.py"
@@ -63,6 +65,19 @@ def test_a_kill_half_way_costs_nothing(record, tmp_path):
         np.testing.assert_array_equal(again.rows[name], values, err_msg=name)
 
 
+def test_seeds_that_diverged_or_are_undefined_are_left_out_and_counted():
+    s = dataclasses.replace(experiment.PRESETS["quick"], seeds=4, betas=(1.0, np.e))
+    runs = table.grid({"beta": s.betas}, s.seeds)
+    mean = np.array([[1.0, 2.0], [1.0, 2.2], [1.0, np.nan], [1.0, 50.0]]).ravel()
+    flat = np.ones(8)
+    found = {"tc_mean": mean, "tc_sampled": flat, "tc_mean_active": flat, "tc_sampled_active": flat}
+    findings = experiment.judge(s, runs, found, {runs[7].id: 1000})
+    rises = next(f for f in findings if f.claim.name == "mean_rises")
+    assert rises.note == "left out: 1 seeds that diverged, 1 undefined"
+    np.testing.assert_allclose(rises.intervals[0].estimate, 1.1)
+    assert {f.intervals[0].n for f in findings} == {2}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -71,6 +86,8 @@ def test_a_kill_half_way_costs_nothing(record, tmp_path):
         (["quick", "--seeds", "0"], 2, "want an integer seeds >= 1, got seeds=0"),
         (["quick", "--steps", "-5"], 2, "want an integer steps >= 1, got steps=-5"),
         (["quick", "--part", "3/2"], 2, "want part as I/N"),
+        (["quick", "--betas", "4"], 2, "want two or more different betas"),
+        (["quick", "--betas", "0", "4"], 2, "want two or more different betas above zero"),
         (["quick", "--steps", "7", "--chunk", "3"], 1, "want steps to be a multiple of chunk"),
         (["quick", "--out", "/proc/nowhere"], 1, "/proc/nowhere"),
     ],
