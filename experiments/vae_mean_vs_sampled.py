@@ -29,7 +29,7 @@ from interp_jax.data import dsprites, factors, packed, streams
 from interp_jax.models import vae
 from interp_jax.report import figures, provenance, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
-from interp_jax.runs import cli
+from interp_jax.runs import cli, events
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
@@ -99,6 +99,15 @@ def training(s: Settings) -> Callable[[Array], Trainer]:
     return make
 
 
+def covariances(mean: Numpy, log_var: Numpy) -> tuple[Numpy, Numpy]:
+    """Give the covariances `[R, D, D]` of means and of samples over images; both arguments are `[R, N, D]`.
+
+    A sample is its mean with independent noise, whose variance over images is the average of the posteriors'.
+    """
+    of_mean = np.stack([np.cov(each, rowvar=False) for each in mean])
+    return of_mean, of_mean + np.exp(log_var).mean(1)[:, :, None] * np.eye(mean.shape[2])
+
+
 def measure(s: Settings, done: Sweep, data: PyTree) -> dict[str, Numpy]:
     """Measure every run's representations on the same images: columns `[R]`; total correlation in float64."""
     net, count = network(s), factors.count(dsprites.FACTOR_SIZES)
@@ -111,9 +120,7 @@ def measure(s: Settings, done: Sweep, data: PyTree) -> dict[str, Numpy]:
     mean, log_var = (np.asarray(each, np.float64) for each in done.map(codes, images))
     kl = np.asarray(standard_normal_kl(mean, log_var)).mean(1)
     active = kl > ACTIVE
-    of_mean = np.stack([np.cov(each, rowvar=False) for each in mean])
-    noise = np.exp(log_var).mean(1)
-    of_sample = of_mean + noise[:, :, None] * np.eye(s.latents)
+    of_mean, of_sample = covariances(mean, log_var)
     return {
         "tc_mean": gaussian_total_correlation(of_mean),
         "tc_sampled": gaussian_total_correlation(of_sample),
@@ -258,7 +265,7 @@ def _traversal(s: Settings, done: Sweep, data: PyTree, beta: float) -> records.P
 
 def run(s: Settings) -> None:
     """Train the sweep, measure, judge, and write the record."""
-    started, preset = time.perf_counter(), s.out.name
+    started, preset = time.perf_counter() - events.worked(s.out / "runs"), s.out.name
     shared = {field.name for field in dataclasses.fields(cli.Settings)}
     config = {name: value for name, value in dataclasses.asdict(s).items() if name not in shared}
     manifest = provenance.begin(

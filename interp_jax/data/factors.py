@@ -62,7 +62,7 @@ def factors(sizes: Sizes, index: ArrayLike) -> Array:
     """
     number = jnp.asarray(index, jnp.int32)
     chex.assert_rank(number, 0)
-    if _concrete(index) is not None and not 0 <= int(index) < count(sizes):  # pyrefly: ignore
+    if checks.concrete(index) is not None and not 0 <= int(index) < count(sizes):  # pyrefly: ignore
         raise ValueError(f"want 0 <= index < {count(sizes)}, got index={int(index)}")  # pyrefly: ignore
     classes = (number // _strides(sizes)) % jnp.array(sizes, jnp.int32)
     return jnp.where((number >= 0) & (number < count(sizes)), classes, -1)
@@ -76,7 +76,7 @@ def checked(sizes: Sizes, factors: ArrayLike, names: tuple[str, ...] | None = No
     classes = jnp.asarray(factors)
     chex.assert_shape(classes, (len(sizes),))
     chex.assert_type(classes, int)
-    values = _concrete(factors)
+    values = checks.concrete(factors)
     for i, size in enumerate(sizes if values is not None else ()):
         if not 0 <= values[i] < size:  # pyrefly: ignore
             name = names[i] if names else f"factors[{i}]"
@@ -144,15 +144,7 @@ def _strides(sizes: Sizes) -> Array:
 
 
 def _position(sizes: Sizes, which: ArrayLike) -> Array:
-    values = _concrete(which)
+    values = checks.concrete(which)
     if values is not None and not np.all((values >= 0) & (values < len(sizes))):
         raise ValueError(f"want 0 <= which < {len(sizes)}, got which={values.tolist()}")
     return jnp.asarray(which, jnp.int32)
-
-
-def _concrete(value: ArrayLike) -> np.ndarray | None:
-    """Give the value where it is known now, None where it is traced."""
-    try:
-        return np.asarray(value)
-    except jax.errors.TracerArrayConversionError:
-        return None

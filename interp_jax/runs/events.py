@@ -79,6 +79,19 @@ def read(path: Path) -> Log:
     return Log(records, damaged)
 
 
+def worked(folder: Path) -> float:
+    """Give the seconds that programs have worked on a store, by its logs: each from its `open` to its last record."""
+    total = 0.0
+    for path in Path(folder).rglob("events*.jsonl"):
+        began = last = None
+        for record in [*read(path).records, {"kind": "open", "time": None}]:
+            if record["kind"] == "open":
+                total += last - began if began is not None else 0.0
+                began = record["time"]
+            last = record["time"]
+    return total
+
+
 def _body(record: dict) -> str:
     return json.dumps(record, default=lambda value: value.item() if hasattr(value, "item") else str(value))
 

@@ -75,6 +75,18 @@ def over_runs(f: Callable, runs: PyTree, batch: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), done)
 
 
+def advance_runs(f: Callable, runs: PyTree, others: PyTree, batch: int) -> PyTree:
+    """Replace each run by `f(run, other)`, as `over_runs` but in the runs' own memory: no second copy of all states."""
+    blocks = jax.tree.leaves(runs)[0].shape[0] // batch
+
+    def advance(i: Array, runs: PyTree) -> PyTree:
+        some = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, i * batch, batch), (runs, others))
+        done = over_runs(lambda pair: f(*pair), some, batch)
+        return jax.tree.map(lambda leaf, new: jax.lax.dynamic_update_slice_in_dim(leaf, new, i * batch, 0), runs, done)
+
+    return jax.lax.fori_loop(0, blocks, advance, runs)
+
+
 def _finite(tree: PyTree) -> Array:
     """Tell whether every float of a tree is finite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
@@ -136,7 +148,7 @@ def functions(make: Make, names: list[str], data: PyTree, shape: Shape, mesh: Me
     def advance(group: Group, hyperparameters: dict[str, Array], data: PyTree, index: Array) -> Group:
         def local(group: Group, hyperparameters: dict[str, Array], data: PyTree, index: Array) -> Group:
             one = functools.partial(_advance_one, make, shape, data, index)
-            return over_runs(lambda pair: one(*pair), (group, hyperparameters), shape.batch)
+            return advance_runs(one, group, hyperparameters, shape.batch)
 
         specs = (P(meshes.RUNS), P(meshes.RUNS), P(), P())
         return sharded(local, in_specs=specs)(group, hyperparameters, data, index)

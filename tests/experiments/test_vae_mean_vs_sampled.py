@@ -78,6 +78,26 @@ def test_seeds_that_diverged_or_are_undefined_are_left_out_and_counted():
     assert {f.intervals[0].n for f in findings} == {2}
 
 
+def test_each_claim_is_judged_on_the_slope_that_it_names():
+    s = dataclasses.replace(experiment.PRESETS["quick"], seeds=2, betas=(1.0, np.e, np.e**3))
+    slopes = {"tc_mean": 0.5, "tc_sampled": -0.25, "tc_mean_active": 2.0, "tc_sampled_active": 9.0}
+    found = {name: np.tile(3 + b * np.array([0.0, 1.0, 3.0]), s.seeds) for name, b in slopes.items()}
+    findings = experiment.judge(s, table.grid({"beta": s.betas}, s.seeds), found, {})
+    got = {f.claim.name: f.intervals[0].estimate for f in findings}
+    want = {"mean_does_not_follow": 0.75, "sampled_falls": -0.25, "mean_rises": 0.5, "mean_rises_on_active_latents": 2}
+    assert got == pytest.approx(want)
+
+
+def test_covariances_are_those_of_draws():
+    rng = np.random.default_rng(0)
+    mean, log_var = rng.normal(size=(2, 4000, 3)) @ rng.normal(size=(3, 3)), rng.normal(size=(2, 4000, 3)) - 1
+    of_mean, of_sample = experiment.covariances(mean, log_var)
+    draws = mean[:, None] + np.sqrt(np.exp(log_var))[:, None] * rng.normal(size=(2, 200, 4000, 3))
+    for run in range(2):
+        np.testing.assert_allclose(of_mean[run], np.cov(mean[run].T))
+        np.testing.assert_allclose(of_sample[run], np.cov(draws[run].reshape(-1, 3).T), atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

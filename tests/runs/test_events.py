@@ -61,3 +61,16 @@ def test_sinks_get_metrics_and_missing_ones_say_so(tmp_path, monkeypatch):
 
 def test_full_disk_does_not_stop_the_run():
     events.Events("/proc/nowhere/events.jsonl").log("lost")
+
+
+def test_time_worked_is_summed_over_programs_and_parts(tmp_path, monkeypatch):
+    (tmp_path / "part").mkdir()
+    clock = iter([10.0, 13.0, 100.0, 104.5, 200.0, 201.0])
+    monkeypatch.setattr(events.time, "time", lambda: next(clock))
+    log = events.Events(tmp_path / "events.jsonl")
+    for kind in ("open", "commit", "open", "commit"):
+        log.log(kind)
+    for kind in ("open", "commit"):
+        events.Events(tmp_path / "part" / "events-1-of-2.jsonl").log(kind)
+    assert events.worked(tmp_path) == 3.0 + 4.5 + 1.0
+    assert events.worked(tmp_path / "nowhere") == 0.0

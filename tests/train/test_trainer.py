@@ -32,6 +32,16 @@ def test_randomness_of_a_step_depends_on_the_key_and_the_step_alone(key):
     assert first != seen.step(state, None, 4)[1]["batch"]
 
 
+def test_start_batch_and_loss_have_streams_of_their_own(key):
+    def draws(params, batch, key):
+        return params, {"init": params, "batch": batch, "loss's": jax.random.uniform(key)}
+
+    seen = trainer(jax.random.uniform, draws, toy_uniform, optax.sgd(0.0))
+    state = seen.init(key)
+    found = [float(value) for t in (0, 1) for value in seen.step(state, None, t)[1].values()]
+    assert len(set(found)) == 5  # the start once, batch and noise at two steps
+
+
 def toy_uniform(data, key, t):
     return jax.random.uniform(keys.at(key, t))
 
