@@ -83,11 +83,9 @@ def worked(folder: Path) -> float:
     """Give the seconds that programs have worked on a store, by its logs: each from its `open` to its last record."""
     total = 0.0
     for path in Path(folder).rglob("events*.jsonl"):
-        began = last = None
-        for record in [*read(path).records, {"kind": "open", "time": None}]:
-            if record["kind"] == "open":
-                total += last - began if began is not None else 0.0
-                began = record["time"]
+        last = float("inf")
+        for record in read(path).records:
+            total += 0.0 if record["kind"] == "open" else max(record["time"] - last, 0.0)
             last = record["time"]
     return total
 
