@@ -146,7 +146,10 @@ def _distinct(chains: Sequence[Chain]) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Note SIGTERM and SIGINT instead of dying; the second one has its usual effect. Only the main thread may ask."""
+    """Note SIGTERM and SIGINT instead of dying; the second one has its usual effect. Only the main thread may ask.
+
+    One that is ignored stays so: a shell starts programs in the background with SIGINT ignored.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
@@ -156,12 +159,12 @@ def _signals() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, before[number])
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     try:
-        for number in numbers:
+        for number in heeded:
             signal.signal(number, note)
         yield caught
     finally:
-        for number in numbers:
+        for number in heeded:
             signal.signal(number, before[number])

@@ -76,6 +76,15 @@ def test_saves_follow_the_clock(store, monkeypatch):
         drive([], store, every_seconds=-1.0)
 
 
+@pytest.fixture
+def foreground():
+    """Handle SIGINT as a program in the foreground does, wherever the tests run."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_lets_the_unit_end(store, number, code):
     done = []
@@ -104,6 +113,16 @@ def test_a_signal_in_the_last_unit_is_not_lost(store):
     assert finals == [1]
 
 
+def test_an_ignored_signal_stays_ignored(store):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        drive([counter("a", 1, step=lambda s, i: (signal.raise_signal(signal.SIGINT), s)[1])], store, progress=QUIET)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert commits(store) == [("a", 1)]
+
+
+@pytest.mark.usefixtures("foreground")
 def test_a_second_signal_ends_at_once(store):
     def step(state, index):
         signal.raise_signal(signal.SIGINT)  # handled before it returns: two from os.kill may melt into one
