@@ -130,3 +130,9 @@ def finish(best: Best, last: Array, curve: Array, flat: Array) -> Attack:
         curve=curve,
         flat=jnp.mean(flat, dtype=curve.dtype),
     )
+
+
+def strongest(found: Attack) -> Attack:
+    """Pick one of several outcomes, stacked along a new first axis: fooled first, then the largest objective."""
+    value = jnp.where(jnp.isnan(found.objective), -jnp.inf, found.objective)
+    return jax.tree.map(lambda leaf: leaf[jnp.lexsort((value, found.fooled))[-1]], found)
