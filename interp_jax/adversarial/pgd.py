@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -27,6 +28,7 @@ def pgd(
     norm: Norm = norms.linf,
     bounds: Bounds | None = UNIT,
     random_start: bool = True,
+    start: Array | None = None,
     momentum: ArrayLike = 0.0,
 ) -> Attack:
     """Ascend the objective inside a ball: `d <- P(d + step_size ascend(g))` (Madry et al. 2018, eq. 2 and appendix).
@@ -48,6 +50,7 @@ def pgd(
         norm: of the ball and of the steps.
         bounds: of the input, None for none.
         random_start: begin at a uniform draw from the ball, and not at x.
+        start: begin at the nearest point of ball and bounds to this perturbation instead, of x's shape.
         momentum: mu of `m <- mu m + g / ||g||_1` (Dong et al. 2018, eq. 6), whose direction is then ascended.
 
     Raises:
@@ -67,8 +70,12 @@ def pgd(
         moved = where.confine(d + step_size * norm.ascend(velocity))
         return (moved, velocity, best.keep(point, seen)), (seen.value, flat)
 
-    start = where.draw(key) if random_start else jnp.zeros_like(x)
-    carry = start, jnp.zeros_like(x), Best.none(x)
+    if start is None:
+        begun = where.draw(key) if random_start else jnp.zeros_like(x)
+    else:
+        chex.assert_equal_shape([x, start])
+        begun = where.confine(start)
+    carry = begun, jnp.zeros_like(x), Best.none(x)
     (d, _, best), (curve, flat) = jax.lax.scan(step, carry, length=steps)
     last = where.point(d)
     seen = judged(last)

@@ -16,7 +16,7 @@ GLOROT = nn.initializers.glorot_uniform()
 
 
 class Net(NamedTuple):
-    """init: `key -> params`. apply: `(params, x) -> y`, for one example."""
+    """init: `key -> params`. apply: `(params, x) -> y`, for one example; keywords go to the module."""
 
     init: Callable[[Key], PyTree]
     apply: Apply
@@ -33,7 +33,7 @@ def functional(module: nn.Module, *example: jax.typing.ArrayLike | jax.ShapeDtyp
     def init(key: Key) -> PyTree:
         return module.init(key, *[jnp.zeros(jnp.shape(x), jnp.result_type(x)) for x in example])["params"]
 
-    return Net(init, lambda params, *x: module.apply({"params": params}, *x))
+    return Net(init, lambda params, *x, **options: module.apply({"params": params}, *x, **options))
 
 
 class Dense(nn.Dense):

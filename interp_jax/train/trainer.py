@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from interp_jax.core import keys
+from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, Key, PyTree
 
 Metrics = dict[str, Array]
@@ -75,5 +76,40 @@ def trainer(
         updates, moments = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, moments, state.key), {"loss": value, **metrics}
+
+    return Trainer(begin, step)
+
+
+class Watched(NamedTuple):
+    """state: of the Trainer within. seen: the last value of each measure."""
+
+    state: PyTree
+    seen: Metrics
+
+
+def watched(inner: Trainer, measures: Mapping[str, Callable[[PyTree, PyTree, Array], Array]], *, every: int) -> Trainer:
+    """Report more metrics of a run, too dear for every step: each is `(state, data, t) -> scalar`, taken after step t.
+
+    They are taken at steps 0, every, 2 every, ... and hold in between, so a chunk's mean is over what was last seen.
+
+    >>> import jax.numpy as jnp
+    >>> count = Trainer(lambda key: jnp.int32(0), lambda n, data, t: (n + 1, {}))
+    >>> both = watched(count, {"count": lambda n, data, t: 1.0 * n}, every=3)
+    >>> state = both.init(jax.random.key(0))
+    >>> for t in range(5):
+    ...     state, metrics = both.step(state, None, t)
+    >>> float(metrics["count"])
+    4.0
+    """
+    checks.whole(1, every=every)
+
+    def begin(key: Key) -> Watched:
+        return Watched(inner.init(key), {name: jnp.zeros(()) for name in measures})
+
+    def step(watch: Watched, data: PyTree, t: Array) -> tuple[Watched, Metrics]:
+        state, metrics = inner.step(watch.state, data, t)
+        fresh = lambda: {name: jnp.asarray(f(state, data, t), jnp.float32) for name, f in measures.items()}  # noqa: E731
+        seen = jax.lax.cond(t % every == 0, fresh, lambda: watch.seen)
+        return Watched(state, seen), {**metrics, **seen}
 
     return Trainer(begin, step)
