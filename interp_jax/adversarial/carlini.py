@@ -1,0 +1,231 @@
+"""Perturbation size plus a hinge on the margin, its weight found by binary search: C&W's L2 attack and EAD."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from interp_jax.adversarial import norms
+from interp_jax.adversarial.attack import UNIT, Bounds, value_and_gradient
+from interp_jax.adversarial.minimal import Minimal, Nearest, Size, everywhere, finish
+from interp_jax.adversarial.objectives import Objective, Scored, scored
+from interp_jax.core import checks
+from interp_jax.core.types import Array, ArrayLike
+
+INSIDE = 0.999999
+AnyObjective = Callable[[Array], Scored | Array]
+Run = Callable[[Array, Nearest], tuple[Nearest, Array, Array, Array, Array]]
+"""`(weight, nearest) -> (nearest, whether any iterate fooled, last, sizes [steps], flat [steps])`."""
+
+
+class Weight(NamedTuple):
+    """The bracket of the hinge's weight: `low` was too small, `high` was enough (inf while none was)."""
+
+    low: Array
+    high: Array
+    at: Array
+
+    def narrow(self, enough: Array) -> "Weight":
+        """Halve the bracket; below a first success, go up tenfold."""
+        low = jnp.where(enough, self.low, self.at)
+        high = jnp.where(enough, jnp.minimum(self.high, self.at), self.high)
+        return Weight(low, high, jnp.where(jnp.isinf(high), 10 * self.at, 0.5 * (low + high)))
+
+
+def _confident(objective: AnyObjective, confidence: ArrayLike) -> Objective:
+    """Fool only where the value is at least the confidence; the new value is what lies above it."""
+    complete = scored(objective)
+
+    def judge(x: Array) -> Scored:
+        seen = complete(x)
+        return Scored(seen.value - confidence, seen.fooled & (seen.value >= confidence))
+
+    return judge
+
+
+def _hinge_gradient(judged: Objective, x: Array) -> tuple[Scored, Array, Array]:
+    """Give what is seen at x, the gradient of `max(-value, 0)`, and whether the value's own gradient is flat."""
+    seen, gradient, flat = value_and_gradient(judged, x)
+    return seen, jnp.where(seen.value < 0, -gradient, 0.0), flat
+
+
+def _search(run: Run, nearest: Nearest, weight: ArrayLike, searches: int) -> Minimal:
+    """Run with weight after weight, keeping the smallest of all that fools (Carlini and Wagner 2017, section VI-A)."""
+
+    def attempt(carry: tuple[Weight, Nearest], _: None) -> tuple[tuple[Weight, Nearest], tuple[Array, Array, Array]]:
+        weight, nearest = carry
+        nearest, enough, last, sizes, flat = run(weight.at, nearest)
+        return (weight.narrow(enough), nearest), (last, sizes, flat)
+
+    dtype = nearest.size.dtype
+    first = Weight(jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype), jnp.asarray(weight, dtype))
+    (_, found), (last, sizes, flat) = jax.lax.scan(attempt, (first, nearest), length=searches)
+    return finish(found, last[-1], jnp.append(nearest.size, sizes.reshape(-1)), flat)
+
+
+class _Box(NamedTuple):
+    """The change of variables `x = middle + half tanh(w)`, which keeps x inside; without bounds `x = w`."""
+
+    middle: Array
+    half: Array
+    free: bool
+
+    def point(self, w: Array) -> Array:
+        return w if self.free else self.middle + self.half * jnp.tanh(w)
+
+    def variable(self, x: Array) -> Array:
+        """Invert `point`; entries at a bound begin a millionth inside, as in the authors' code."""
+        if self.free:
+            return x
+        share = jnp.where(self.half > 0, (x - self.middle) / jnp.where(self.half > 0, self.half, 1.0), 0.0)
+        return jnp.arctanh(INSIDE * jnp.clip(share, -1.0, 1.0))
+
+
+def carlini_wagner(
+    objective: AnyObjective,
+    x: Array,
+    *,
+    steps: int,
+    searches: int = 9,
+    weight: ArrayLike = 1e-3,
+    learning_rate: ArrayLike = 1e-2,
+    confidence: ArrayLike = 0.0,
+    bounds: Bounds | None = UNIT,
+) -> Minimal:
+    """Minimise `||x' - x||_2^2 + c max(confidence - margin(x'), 0)` by Adam on w, x' = tanh(w) (Carlini, Wagner 2017).
+
+    That is their L2 attack (section VI-A) with f6; c goes up tenfold until some iterate fools, then its bracket is
+    halved. The objective must be positive where fooled: `objectives.margin`, or `target_margin` for the targeted attack
+    (a cross entropy is not, and its hinge is never reached). Of every iterate of every run the smallest that fools is
+    kept. The authors stop a run early where its loss stalls; under vmap that saves nothing and is left out.
+
+    An entry of x at a bound has nearly no slope in w (2e-6 of that in the middle), so black backgrounds move late.
+
+    >>> margin = lambda x: x.sum() - 1.0
+    >>> found = carlini_wagner(margin, jnp.full(4, 0.2), steps=60, searches=6, learning_rate=0.05)
+    >>> bool(0.1 <= found.size <= 0.102), bool(found.fooled)
+    (True, True)
+
+    Args:
+        objective: of one example, positive where fooled.
+        x: one example, floats of any shape.
+        steps: of Adam a run, each a forward and a backward pass (the authors take 10,000, later 1,000).
+        searches: values of c tried, one after the other.
+        weight: the first c; it, the learning rate and the confidence may be traced.
+        learning_rate: of Adam, in w: where the bounds are far apart, x moves farther.
+        confidence: kappa, the margin that is asked for.
+        bounds: of the input, finite; None for none (then w is x).
+
+    Raises:
+        ValueError: weight, rate or confidence below zero, bounds reversed, x outside them, no steps or searches.
+    """
+    checks.whole(1, steps=steps, searches=searches)
+    checks.positive(weight=weight, learning_rate=learning_rate)
+    checks.not_negative(confidence=confidence)
+    where, judged = everywhere(_confident(objective, confidence), x, norms.l2, bounds)
+    adam = optax.adam(jnp.asarray(learning_rate, x.dtype))
+    half = jnp.broadcast_to(0.5 * (where.high - where.low), x.shape)
+    box = _Box(jnp.broadcast_to(0.5 * (where.high + where.low), x.shape), half, bounds is None)
+
+    def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:
+        def step(carry: tuple, _: None) -> tuple[tuple, tuple[Array, Array]]:
+            w, moments, nearest, enough = carry
+            point, back = jax.vjp(lambda w: where.point(box.point(w) - x), w)
+            seen, hinge, flat = _hinge_gradient(judged, point)
+            nearest = nearest.keep(point, seen.fooled, norms.l2.size)
+            updates, moments = adam.update(back(2 * (point - x) + weight * hinge)[0], moments)
+            return (w + updates, moments, nearest, enough | seen.fooled), (nearest.size, flat)
+
+        w = box.variable(x)
+        carry = w, adam.init(w), nearest, jnp.bool_(False)
+        (w, _, nearest, enough), (sizes, flat) = jax.lax.scan(step, carry, length=steps)
+        last = where.point(box.point(w) - x)
+        fooled = judged(last).fooled
+        nearest = nearest.keep(last, fooled, norms.l2.size)
+        return nearest, enough | fooled, last, sizes.at[-1].set(nearest.size), flat
+
+    return _search(run, Nearest.begin(x, judged(x)), weight, searches)
+
+
+def elastic(beta: ArrayLike) -> Size:
+    """Make the elastic-net distance `beta ||d||_1 + ||d||_2^2`, EAD's EN rule.
+
+    >>> round(float(elastic(0.1)(jnp.array([3.0, -4.0]))), 3)
+    25.7
+    """
+    weight = jnp.asarray(beta)
+    return lambda d: weight * norms.l1.size(d) + jnp.sum(d**2)
+
+
+def shrink(z: Array, x: Array, beta: ArrayLike, low: Array, high: Array) -> Array:
+    """Move z towards x by beta, to x itself if nearer, then clip (Chen et al. 2018, eq. 6)."""
+    d = z - x
+    return jnp.clip(x + jnp.sign(d) * jnp.maximum(jnp.abs(d) - beta, 0.0), low, high)
+
+
+def ead(
+    objective: AnyObjective,
+    x: Array,
+    *,
+    steps: int,
+    beta: ArrayLike = 1e-3,
+    searches: int = 9,
+    weight: ArrayLike = 1e-3,
+    learning_rate: ArrayLike = 1e-2,
+    confidence: ArrayLike = 0.0,
+    rule: Size = norms.l1.size,
+    accelerated: bool = True,
+    bounds: Bounds | None = UNIT,
+) -> Minimal:
+    """Minimise `c max(confidence - margin, 0) + beta ||x' - x||_1 + ||x' - x||_2^2` by (F)ISTA (Chen et al. 2018).
+
+    `x_{k+1} = S_beta(y_k - rate_k gradient)` (eq. 5 to 7), `rate_k = rate sqrt(1 - k / steps)`; y is x, or with
+    acceleration `x_{k+1} + k / (k + 3) (x_{k+1} - x_k)`. As published, and as the authors' code does, S_beta shrinks by
+    beta itself; a proximal step would by `rate_k beta`. So the L1 weight that the iterates settle at is beta / rate_k
+    (a tenth and more for the defaults), and the attack is sparser than its formula says. The search over c and what the
+    objective must be are those of `carlini_wagner`.
+
+    >>> margin = lambda x: 2 * x[0] + x[1] - 1.0
+    >>> found = ead(margin, jnp.full(2, 0.2), steps=50, searches=6, beta=0.03)
+    >>> bool(0.2 <= found.size < 0.202), bool(found.x[1] == 0.2)  # the second entry stays
+    (True, True)
+
+    Args:
+        objective: of one example, positive where fooled.
+        x: one example, floats of any shape.
+        steps: of each run; a forward and a backward pass each, and one more forward pass with acceleration.
+        beta: what is shrunk by; it, the weight, the rate and the confidence may be traced.
+        searches: values of c tried, one after the other.
+        weight: the first c.
+        learning_rate: of the first step.
+        confidence: kappa, the margin that is asked for.
+        rule: what is kept smallest, and returned as size: `norms.l1.size`, or `elastic(beta)`.
+        accelerated: FISTA, as the authors' code, or ISTA.
+        bounds: of the input, None for none.
+
+    Raises:
+        ValueError: a number below zero, bounds reversed, x outside them, no steps or searches.
+    """
+    checks.whole(1, steps=steps, searches=searches)
+    checks.positive(weight=weight, learning_rate=learning_rate)
+    checks.not_negative(confidence=confidence, beta=beta)
+    where, judged = everywhere(_confident(objective, confidence), x, norms.l1, bounds)
+
+    def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:
+        def step(carry: tuple, k: Array) -> tuple[tuple, tuple[Array, Array]]:
+            old, y, nearest, enough = carry
+            _, hinge, flat = _hinge_gradient(judged, y)
+            rate = jnp.asarray(learning_rate, x.dtype) * jnp.sqrt(1 - k / steps)
+            new = shrink(y - rate * (2 * (y - x) + weight * hinge), x, beta, where.low, where.high)
+            fooled = judged(new).fooled
+            nearest = nearest.keep(new, fooled, rule)
+            ahead = new + (k / (k + 3)) * (new - old) if accelerated else new
+            return (new, ahead, nearest, enough | fooled), (nearest.size, flat)
+
+        counts = jnp.arange(steps, dtype=x.dtype)
+        (last, _, nearest, enough), (sizes, flat) = jax.lax.scan(step, (x, x, nearest, jnp.bool_(False)), counts)
+        return nearest, enough, last, sizes, flat
+
+    return _search(run, Nearest.begin(x, judged(x)), weight, searches)

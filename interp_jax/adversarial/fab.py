@@ -1,0 +1,124 @@
+"""FAB: project onto the linearised boundary inside the bounds, with a bias towards the clean example."""
+
+import jax
+import jax.numpy as jnp
+
+from interp_jax.adversarial import hyperplane, norms, objectives
+from interp_jax.adversarial.attack import UNIT, Bounds, Region, guarded, region
+from interp_jax.adversarial.minimal import Minimal, Nearest, closest, finish, linearise, shorten
+from interp_jax.adversarial.norms import Norm
+from interp_jax.adversarial.objectives import Predict
+from interp_jax.core import checks, keys
+from interp_jax.core.types import Array, ArrayLike, Key
+
+
+def _rivals(predict: Predict, x: Array, label: ArrayLike, target: ArrayLike | None) -> tuple[Array, Array]:
+    """Give the target, or all classes but the label; and whether they are classes."""
+    classes = jax.eval_shape(predict, x).size
+    if target is None:
+        return (jnp.asarray(label) + 1 + jnp.arange(classes - 1)) % classes, jnp.bool_(True)
+    rivals = jnp.asarray(target)[None]
+    return rivals, jnp.all((rivals >= 0) & (rivals < classes))
+
+
+def _draw(where: Region, key: Key, radius: Array) -> Array:
+    """Draw a point at the radius from x, which the bounds may bring nearer."""
+    d = where.norm.sample(key, where.x.shape, jnp.ones(())).astype(where.x.dtype)
+    size = where.norm.size(d)
+    return where.point(d * radius / jnp.where(size > 0, size, 1.0))
+
+
+def _between(point: Array, clean: Array, d: Array, d_clean: Array, reach: Array, most: Array, norm: Norm) -> Array:
+    """Mix both extrapolated projections, the clean one's share being its relative nearness (eq. 9 and 10)."""
+    size, size_clean = norm.size(d), norm.size(d_clean)
+    total = size + size_clean
+    share = jnp.minimum(jnp.where(total > 0, size / jnp.where(total > 0, total, 1.0), 0.0), most)
+    return (1 - share) * (point + reach * d) + share * (clean + reach * d_clean)
+
+
+def fab(
+    predict: Predict,
+    x: Array,
+    label: ArrayLike,
+    key: Key,
+    *,
+    eps: ArrayLike,
+    steps: int,
+    restarts: int = 1,
+    search: int = 6,
+    norm: Norm = norms.linf,
+    bounds: Bounds | None = UNIT,
+    target: ArrayLike | None = None,
+    bias: ArrayLike = 0.1,
+    extrapolation: ArrayLike = 1.05,
+    backward: ArrayLike = 0.9,
+) -> Minimal:
+    """Look for the smallest perturbation along the boundary (Croce and Hein 2020, algorithm 1; FAB-T: section 4).
+
+    `x <- C((1 - a)(x + r d) + a (clean + r d_clean))`, where d and d_clean lead from x and from the clean example to
+    the nearest linearised boundary inside the bounds, `a = min(|d| / (|d| + |d_clean|), bias)`, r the extrapolation
+    and C the clip; a point that fools is kept if nearer, and drawn back by `x <- clean + backward (x - clean)`.
+
+    The first start is x, the others lie at `min(eps, smallest size so far) / 2` from it. Only that depends on eps:
+    what is found farther off is returned too. The last entry of the curve is that after the final search.
+
+    >>> predict = lambda x: jnp.stack([x.sum(), jnp.ones(())])
+    >>> found = fab(predict, jnp.full(4, 0.5), 0, jax.random.key(0), eps=0.5, steps=5)
+    >>> print(f"{found.size:.4f}", found.fooled)
+    0.2500 True
+
+    Args:
+        predict: one example to logits.
+        x: one example, floats of any shape.
+        label: the class to be left; it, eps and the target may be traced.
+        key: of the restarts.
+        eps: radius of the ball whose inside the restarts sample.
+        steps: planes taken a start; each costs two forward passes and a backward pass a rival.
+        restarts: number of starts, one after the other.
+        search: evaluations of the final search between the outcome and the clean example (the paper has 3); 0 for none.
+        norm: l1, l2 or linf.
+        bounds: of the input, None for none.
+        target: the one rival whose boundary is approached (FAB-T: one backward pass a step, for many classes); any
+            other class than the label counts as success. No such class: NaN, nothing fooled.
+        bias: alpha_max, the clean projection's largest share.
+        extrapolation: eta, at least 1.
+        backward: beta, how much of the way is kept after a success.
+
+    Raises:
+        ValueError: eps below zero, bounds reversed, x outside them, no steps, a share outside [0, 1], another norm.
+    """
+    checks.whole(1, steps=steps, restarts=restarts)
+    checks.whole(0, search=search)
+    checks.between(0, 1, bias=bias, backward=backward)
+    checks.between(1, 2, extrapolation=extrapolation)
+    where = region(x, eps, norm, bounds)
+    judged = guarded(objectives.margin(predict, label), where)
+    bias, extrapolation, backward = (jnp.asarray(value, x.dtype) for value in (bias, extrapolation, backward))
+    rivals, known = _rivals(predict, x, label, target)
+
+    def step(carry: tuple[Array, Nearest], _: None) -> tuple[tuple[Array, Nearest], tuple[Array, Array, Array]]:
+        point, nearest = carry
+        planes = linearise(predict, point, label, rivals)
+        gap, normal, _distance = closest(planes, norm)
+        d = hyperplane.reach(normal, -gap, where.low - point, where.high - point, norm=norm)
+        gap_clean = gap + jnp.sum(normal * (x - point))
+        d_clean = hyperplane.reach(normal, -gap_clean, where.low - x, where.high - x, norm=norm)
+        moved = jnp.clip(_between(point, x, d, d_clean, extrapolation, bias, norm), where.low, where.high)
+        fooled = judged(moved).fooled
+        nearest = nearest.keep(moved, fooled, norm.size)
+        drawn_back = where.point(backward * (moved - x))
+        return (jnp.where(fooled, drawn_back, moved), nearest), (moved, nearest.size, planes.flat)
+
+    def start(nearest: Nearest, i: Array) -> tuple[Nearest, tuple[Array, Array, Array]]:
+        radius = jnp.where(nearest.size < where.eps, nearest.size, where.eps) / 2
+        drawn = _draw(where, jax.random.fold_in(keys.stream(key, "start"), i), radius)
+        carry = jnp.where(i == 0, x, drawn), nearest
+        (_, nearest), (points, sizes, flat) = jax.lax.scan(step, carry, length=steps)
+        return nearest, (points[-1], sizes, flat)
+
+    seen = judged(x)
+    clean = Nearest.begin(x, seen._replace(value=jnp.where(known, seen.value, jnp.nan)))
+    nearest, (last, sizes, flat) = jax.lax.scan(start, clean, jnp.arange(restarts))
+    nearest = shorten(judged, where, nearest, steps=search)
+    curve = jnp.concatenate([clean.size[None], sizes.reshape(-1), nearest.size[None]])
+    return finish(nearest, last[-1], curve, flat)

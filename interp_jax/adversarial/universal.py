@@ -1,0 +1,108 @@
+"""One perturbation for a whole set of examples."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from interp_jax.adversarial import norms
+from interp_jax.adversarial.attack import UNIT, Bounds, guarded, region, value_and_gradient
+from interp_jax.adversarial.norms import Norm
+from interp_jax.adversarial.objectives import Objective, Scored
+from interp_jax.core import checks, keys
+from interp_jax.core.types import Array, Key
+
+
+class Universal(NamedTuple):
+    """A perturbation and what it does to the set it was made for.
+
+    d: `[...]`. objective, fooled: `[N]`, of `clip(x + d)` for every example; an example that was wrong without d counts
+    as fooled too. curve: `[steps]`, each step's mean (capped) objective over its own minibatch, before the step. flat:
+    the share of single gradients that were zero or not finite.
+    """
+
+    d: Array
+    objective: Array
+    fooled: Array
+    curve: Array
+    flat: Array
+
+
+def universal(
+    make: Callable[[Array], Objective],
+    xs: Array,
+    labels: Array,
+    key: Key,
+    *,
+    eps: Array | float,
+    step_size: Array | float,
+    steps: int,
+    batch_size: int,
+    norm: Norm = norms.linf,
+    cap: Array | float = float("inf"),
+    bounds: Bounds | None = UNIT,
+) -> Universal:
+    """Ascend the mean of `min(objective, cap)` over minibatches inside a ball (Shafahi et al. 2020, algorithm 2).
+
+    `d <- P(d + step_size ascend(mean gradient))`, from 0; minibatches are drawn with replacement. The cap keeps few
+    examples from taking all of the ascent, since a cross entropy has no bound. Examples whose objective or gradient is
+    not finite show in the curve (NaN) and do not move d.
+
+    Moosavi-Dezfooli et al. (2017) loop over the examples instead, add DeepFool's smallest step for each one that is not
+    yet fooled, and project; that runs one example after the other, never undoes a step, and its outcome depends on
+    their order. It was found the weaker of the two by Shafahi et al. and is not built.
+
+    >>> make = lambda label: lambda x: jnp.where(label == 0, 1.0, -1.0) * x.sum()
+    >>> found = universal(make, jnp.zeros((8, 2)), jnp.zeros(8, int), jax.random.key(0), eps=0.3, step_size=0.1,
+    ...                   steps=5, batch_size=4)
+    >>> found.d.tolist(), found.fooled.shape
+    ([0.30000001192092896, 0.30000001192092896], (8,))
+
+    Args:
+        make: label to the objective of one example, as `partial(objectives.cross_entropy, predict)`; or target to it.
+        xs: `[N, ...]`, the set.
+        labels: `[N]`.
+        key: of the minibatches.
+        eps: the ball's radius; numbers may be traced.
+        step_size: the length of a step.
+        steps: minibatches taken.
+        batch_size: examples in each; also how many are evaluated at once at the end.
+        norm: of the ball and of the steps.
+        cap: beta of eq. 6, what an example counts for at most.
+        bounds: of the input; `x + d` is clipped, d itself is not; None for none.
+
+    Raises:
+        ValueError: eps or a step below zero, bounds reversed, xs outside them, no steps.
+    """
+    checks.whole(1, steps=steps, batch_size=batch_size)
+    checks.not_negative(step_size=step_size)
+    chex.assert_rank(labels, 1)
+    chex.assert_equal_shape_prefix([xs, labels], 1)
+    where = region(xs, eps, norm, bounds)
+    cap = jnp.asarray(cap, xs.dtype)
+
+    def judge(d: Array, x: Array, label: Array) -> Objective:
+        checked = guarded(make(label), where)
+        return lambda d: checked(jnp.clip(x + d, where.low, where.high))
+
+    def capped(d: Array, x: Array, label: Array) -> tuple[Array, Array, Array]:
+        whole = judge(d, x, label)
+
+        def lower(d: Array) -> Scored:
+            seen = whole(d)
+            return seen._replace(value=jnp.minimum(seen.value, cap))
+
+        seen, gradient, flat = value_and_gradient(lower, d)
+        return seen.value, gradient, flat
+
+    def step(d: Array, t: Array) -> tuple[Array, tuple[Array, Array]]:
+        rows = jax.random.randint(keys.at(keys.stream(key, "batch"), t), (batch_size,), 0, len(xs))
+        values, gradients, flat = jax.vmap(capped, (None, 0, 0))(d, xs[rows], labels[rows])
+        moved = norm.project(d + step_size * norm.ascend(gradients.mean(0)), where.eps)
+        return moved, (values.mean(), flat.mean(dtype=values.dtype))
+
+    d, (curve, flat) = jax.lax.scan(step, jnp.zeros_like(xs[0]), jnp.arange(steps))
+    seen = jax.lax.map(lambda pair: judge(d, *pair)(d), (xs, labels), batch_size=batch_size)
+    return Universal(d, seen.value, seen.fooled, curve, flat.mean())
