@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from interp_jax.adversarial import norms, objectives
+from interp_jax.adversarial import hyperplane, norms, objectives
 from interp_jax.adversarial.attack import UNIT, Bounds
 from interp_jax.adversarial.minimal import Minimal, Nearest, closest, everywhere, finish, linearise
 from interp_jax.adversarial.norms import Norm
@@ -32,10 +32,14 @@ def deepfool(
     """Sum the steps `|gap| / ||w||_q  ascend(w)` to the nearest plane (Moosavi-Dezfooli et al. 2016, alg. 2, eq. 11).
 
     `w` and `gap` are the gradient and the value of the nearest rival's logit minus the label's. With two classes this
-    is algorithm 1. As in the authors' code every point is `x + (1 + overshoot) sum`, cut with the bounds, the loop
-    ends at the first one that fools, and the rivals are chosen at x; the 1e-4 that it adds to every distance, which
-    moves small perturbations much and large ones little, is left out. On a linear model without bounds the size is
-    `(1 + overshoot)` times the smallest; with bounds or curvature it has no such bound: see `fab`.
+    is algorithm 1. As in the authors' code every point is `x + (1 + overshoot) sum`, the loop ends at the first one
+    that fools, and the rivals are chosen at x; the 1e-4 that it adds to every distance is left out, since it moves
+    small perturbations much. Where the bounds cut a step, the smallest step onto the plane inside them is taken
+    (`hyperplane.reach`; the same without bounds). The paper has none; the peers clip afterwards, which in L1, where a
+    step moves one entry, never goes on once that entry is at its bound.
+
+    On a linear model without bounds the size is `(1 + overshoot)` times the smallest. Elsewhere it may be far from it:
+    nothing draws the walk back to x, see `fab`.
 
     >>> found = deepfool(lambda x: jnp.stack([x.sum(), 1.0]), jnp.ones(4), 0, steps=3, overshoot=0.02)
     >>> print(f"{found.size:.3f}", found.fooled)
@@ -67,9 +71,10 @@ def deepfool(
 
     def step(state: tuple) -> tuple:
         i, total, nearest, curve, flat = state
-        planes = linearise(predict, where.point(reach * total), label, rivals)
-        _, normal, distance = closest(planes, norm)
-        total = total + jnp.where(jnp.isfinite(distance), distance, 0.0) * norm.ascend(normal)
+        before = where.point(reach * total)
+        planes = linearise(predict, before, label, rivals)
+        gap, normal, _distance = closest(planes, norm)
+        total = total + hyperplane.reach(normal, -gap, where.low - before, where.high - before, norm=norm)
         point = where.point(reach * total)
         nearest = nearest.keep(point, judged(point).fooled, norm.size)
         return i + 1, total, nearest, curve.at[i + 1].set(nearest.size), flat + planes.flat

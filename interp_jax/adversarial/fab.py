@@ -100,9 +100,11 @@ def fab(
         point, nearest = carry
         planes = linearise(predict, point, label, rivals)
         gap, normal, _distance = closest(planes, norm)
-        d = hyperplane.reach(normal, -gap, where.low - point, where.high - point, norm=norm)
-        gap_clean = gap + jnp.sum(normal * (x - point))
-        d_clean = hyperplane.reach(normal, -gap_clean, where.low - x, where.high - x, norm=norm)
+        both = jnp.stack([point, x])
+        gaps = jnp.stack([gap, gap + jnp.sum(normal * (x - point))])
+        d, d_clean = jax.vmap(
+            lambda at, gap: hyperplane.reach(normal, -gap, where.low - at, where.high - at, norm=norm)
+        )(both, gaps)
         moved = jnp.clip(_between(point, x, d, d_clean, extrapolation, bias, norm), where.low, where.high)
         fooled = judged(moved).fooled
         nearest = nearest.keep(moved, fooled, norm.size)

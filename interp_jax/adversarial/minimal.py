@@ -113,9 +113,9 @@ def shorten(judged: Objective, where: Region, nearest: Nearest, *, steps: int) -
         kept = jax.tree.map(lambda a, b: jnp.where(seen.fooled, a, b), *ends)
         return *kept, nearest.keep(point, seen.fooled, where.norm.size)
 
-    clean, fooled = judged(nearest.clean), judged(nearest.x)
-    zero, one = jnp.zeros_like(nearest.size), jnp.ones_like(nearest.size)
-    return jax.lax.fori_loop(0, steps, cut, (zero, one, clean.value, fooled.value, nearest))[-1]
+    under, over = jax.vmap(judged)(jnp.stack([nearest.clean, nearest.x])).value
+    state = jnp.zeros_like(under), jnp.ones_like(over), under, over, nearest
+    return jax.lax.fori_loop(0, steps, cut, state)[-1]
 
 
 def polish(

@@ -34,8 +34,11 @@ def ddn(
     """Step along the normalised gradient, then set the L2 norm to a radius that shrinks or grows (Rony et al. 2019).
 
     Algorithm 1: `d <- d + a_k g / ||g||`, `eps <- (1 -+ gamma) eps` as x + d fools or not, `d <- eps d / ||d||`, clip;
-    a_k falls from step_size to a hundredth of it along a cosine. Their rounding to 8 bits is left out. The objective is
-    `objectives.cross_entropy`, or `target_cross_entropy` for the targeted attack; margins do as well.
+    a_k falls from step_size to a hundredth of it along a cosine. Their rounding to 8 bits is left out.
+
+    The authors' objective is the cross entropy (`target_cross_entropy` for the targeted attack). Where logits differ
+    little at the boundary it leads towards several rivals at once: on linear models of four classes with gaps of about
+    1 the outcome is 1.1 to 1.4 times the smallest, with `margin` 1.00 to 1.01 times.
 
     >>> found = ddn(lambda x: x.sum() - 1.0, jnp.full(4, 0.2), steps=100)
     >>> bool(0.1 <= found.size < 0.102), bool(found.fooled)
@@ -79,7 +82,8 @@ def _radius(norm: Norm, eps: Array, gamma: Array, seen: Scored, size: Array, slo
     if norm.dual is None:
         whole = jnp.minimum(eps - 1, jnp.floor(shrunk)), jnp.maximum(eps + 1, jnp.floor(grown))
         return jnp.maximum(jnp.where(seen.fooled, jnp.minimum(whole[0], nearest.size), whole[1]), 0.0)
-    away = jnp.where(slope > 0, jnp.abs(seen.value) / jnp.where(slope > 0, slope, 1.0), 0.0)
+    known = (slope > 0) & jnp.isfinite(seen.value)
+    away = jnp.where(known, jnp.abs(seen.value) / jnp.where(slope > 0, slope, 1.0), 0.0)
     aimed = jnp.maximum(size + away, size * (1 + gamma))  # rounding may hold a point at the boundary itself
     missed = jnp.where(jnp.isfinite(nearest.size), grown, aimed)
     return jnp.where(seen.fooled, jnp.minimum(shrunk, nearest.size), missed)
