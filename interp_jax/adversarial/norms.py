@@ -53,12 +53,14 @@ def _ratio(a: Array, b: Array) -> Array:
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
 
 
-def _root(function: Callable[[Array], tuple[Array, Array]], low: Array, high: Array, start: Array) -> Array:
+def _root(function: Callable[..., tuple[Array, Array]], known: tuple, low: Array, high: Array, start: Array) -> Array:
     """Find where an increasing piecewise linear function is 0 between `low` and `high`; `high` if it is below 0 there.
 
-    function: `at -> (value, slope)`. Newton's steps while each is at most half the one before and stays in the bracket,
-    halves of the bracket otherwise. One more step is taken outside the loop; it carries the derivative.
+    function: `(at, *known) -> (value, slope)`. Newton's steps while each is at most half the one before and stays in
+    the bracket, halves of the bracket otherwise. One more step is taken outside the loop; it carries the derivative
+    by `known`, which the loop must not see: it has no reverse mode.
     """
+    low, high, start, fixed = lax.stop_gradient((low, high, start, known))
 
     def go_on(state: tuple) -> Array:
         low, high, at, before, count = state
@@ -66,35 +68,43 @@ def _root(function: Callable[[Array], tuple[Array, Array]], low: Array, high: Ar
 
     def narrow(state: tuple) -> tuple:
         low, high, at, before, count = state
-        value, slope = function(at)
+        value, slope = function(at, *fixed)
         low, high = jnp.where(value <= 0, at, low), jnp.where(value >= 0, at, high)
         newton = at - _ratio(value, slope)
         shrinks = 2 * jnp.abs(newton - at) <= jnp.abs(at - before)
         fine = (slope > 0) & (newton >= low) & (newton <= high) & shrinks
         return low, high, jnp.where(fine, newton, 0.5 * (low + high)), at, count + 1
 
-    low, high, start = lax.stop_gradient((low, high, start))
-    low = jnp.where(function(high)[0] <= 0, high, low)
+    low = jnp.where(function(high, *fixed)[0] <= 0, high, low)
     at = lax.while_loop(go_on, narrow, (low, high, jnp.clip(start, low, high), -high, jnp.int32(0)))[2]
-    value, slope = function(lax.stop_gradient(at))
+    value, slope = function(at, *known)
     return jnp.clip(at - _ratio(value, slope), low, high)
 
 
 def _shrink_l1(d: Array, eps: Array, low: Array, high: Array) -> Array:
     """Soft-threshold, then clip: `sign(d) min(max(|d| - multiplier, 0), room)`.
 
-    The unknown is `top - multiplier`, so that entries near the top keep their digits however far the ball is.
+    The unknown is how far the multiplier lies from the nearer of 0 and the largest entry, so that differences keep
+    their digits however small or large the ball is. Where the box holds back larger entries than those left, the
+    multiplier's rounding may still exceed eps: the last factor keeps the ball.
     """
-    size, room = jnp.abs(d), jnp.where(d > 0, high, -low)
-    top = lax.stop_gradient(jnp.max(size, initial=0.0))
-    gaps = top - size
+    room = jnp.where(d > 0, high, -low)
+    top = lax.stop_gradient(jnp.max(jnp.abs(d), initial=0.0))
+    near_top = jnp.sum(jnp.clip(jnp.abs(d) - 0.5 * top, 0.0, room)) > eps
+    base, sign = jnp.where(near_top, top, 0.0), jnp.where(near_top, 1.0, -1.0)
 
-    def excess(at: Array) -> tuple[Array, Array]:
-        free = (at > gaps) & (at < gaps + room)
-        return jnp.sum(jnp.clip(at - gaps, 0.0, room)) - eps, jnp.sum(free, dtype=d.dtype)
+    def left(at: Array, d: Array) -> Array:
+        return sign * at - (base - jnp.abs(d))
 
-    at = _root(excess, jnp.zeros_like(top), top, top)
-    return jnp.sign(d) * jnp.clip(at - gaps, 0.0, room)
+    def excess(at: Array, d: Array, room: Array, eps: Array) -> tuple[Array, Array]:
+        free = (left(at, d) > 0) & (left(at, d) < room)
+        return sign * (jnp.sum(jnp.clip(left(at, d), 0.0, room)) - eps), jnp.sum(free, dtype=d.dtype)
+
+    at = _root(excess, (d, room, eps), jnp.zeros_like(top), 0.5 * top, jnp.where(near_top, 0.5 * top, 0.0))
+    sizes = jnp.clip(left(at, d), 0.0, room)
+    held = lax.stop_gradient(jnp.minimum(_ratio(eps, jnp.sum(sizes)), 1.0))
+    inside = ~near_top & (at <= 0)
+    return jnp.where(inside, jnp.clip(d, low, high), jnp.sign(d) * sizes * held)
 
 
 def _project_l2(d: Array, eps: Array) -> Array:
@@ -107,22 +117,25 @@ def _within_l2(d: Array, eps: Array, low: Array, high: Array) -> Array:
     """Shorten by a factor, then clip; its square is the unknown of `sum min(unknown d^2, room^2) = eps^2`."""
     top = lax.stop_gradient(jnp.max(jnp.abs(d), initial=0.0))
     scale = jnp.where(top > 0, top, 1.0)
-    squares, room = (d / scale) ** 2, (jnp.where(d > 0, high, -low) / scale) ** 2
+    # no entry is longer than `top`, so 2 stands for any more room: the square of infinity has no derivative
+    room = jnp.minimum(jnp.where(d > 0, high, -low) / scale, 2.0)
+    known = (d / scale) ** 2, room**2, (eps / scale) ** 2
 
-    def excess(at: Array) -> tuple[Array, Array]:
+    def excess(at: Array, squares: Array, room: Array, eps: Array) -> tuple[Array, Array]:
         free = at * squares < room
-        return jnp.sum(jnp.where(free, at * squares, room)) - (eps / scale) ** 2, jnp.sum(jnp.where(free, squares, 0.0))
+        return jnp.sum(jnp.where(free, at * squares, room)) - eps, jnp.sum(jnp.where(free, squares, 0.0))
 
-    shortest = jnp.minimum(_ratio((eps / scale) ** 2, squares.sum()), 1.0)
-    factor = _root(excess, shortest, jnp.ones_like(top), shortest)
+    shortest = jnp.minimum(_ratio(known[2], known[0].sum()), 1.0)
+    # 0 and not `shortest` for the bracket's end: at an end that is the root the derivative would be lost
+    factor = _root(excess, known, jnp.zeros_like(top), jnp.ones_like(top), shortest)
     root = jnp.where(factor > 0, jnp.sqrt(jnp.where(factor > 0, factor, 1.0)), 0.0)
     return jnp.clip(root * d, low, high)
 
 
 def _largest(d: Array, count: Array) -> Array:
-    """Mark the `count` largest entries, earlier ones first among equals. count may be traced."""
+    """Mark the `count` largest entries, earlier ones first among equals. count may be traced; 2.5 are two."""
     ranks = jnp.argsort(jnp.argsort(-d.reshape(-1), stable=True))
-    return (ranks < count).reshape(d.shape)
+    return (ranks + 1 <= count).reshape(d.shape)
 
 
 def _pick_one(gradient: Array) -> Array:
@@ -156,9 +169,9 @@ def _sample_l0(key: Key, shape: tuple[int, ...], eps: Array) -> Array:
 
 
 def _within_l0(d: Array, eps: Array, low: Array, high: Array) -> Array:
-    """Clip the entries whose keeping gains most: `d^2 - (d - clip(d))^2`."""
+    """Clip the entries whose keeping gains most: `d^2 - (d - clip(d))^2`, in factors that keep its digits."""
     inside = jnp.clip(d, low, high)
-    return inside * _largest(d**2 - (d - inside) ** 2, eps)
+    return inside * _largest(inside * (2 * d - inside), eps)
 
 
 def _unit_l2(gradient: Array) -> Array:
