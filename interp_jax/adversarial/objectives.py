@@ -1,7 +1,8 @@
 """What an attack maximises: functions of one example that give a value and whether the example is fooled.
 
 `predict` maps one example to logits `[K]`. An untargeted objective is fooled when the arg max is not the label, a
-targeted one when it is the target. A label or target outside `0 .. K - 1` gives NaN, never another class's number.
+targeted one when it is the target; the first of equal logits is the prediction. A label or target outside `0 .. K - 1`
+gives NaN, never another class's number, and what is NaN fools nobody.
 
 Any scalar function of one example is an objective too: it counts as fooled where it is positive.
 """
@@ -38,6 +39,10 @@ def scored(objective: Callable[[Array], Scored | Array]) -> Objective:
     return complete
 
 
+def _judge(value: Array, wanted: Array) -> Scored:
+    return Scored(value, wanted & ~jnp.isnan(value))
+
+
 def _entry(logits: Array, index: ArrayLike) -> Array:
     """Give `logits[index]`, NaN outside."""
     index = jnp.asarray(index)
@@ -62,7 +67,7 @@ def cross_entropy(predict: Predict, label: ArrayLike) -> Objective:
 
     def objective(x: Array) -> Scored:
         logits = _logits(predict, x, 2, "a cross entropy")
-        return Scored(jax.nn.logsumexp(logits) - _entry(logits, label), jnp.argmax(logits) != label)
+        return _judge(-_entry(jax.nn.log_softmax(logits), label), jnp.argmax(logits) != label)
 
     return objective
 
@@ -72,27 +77,30 @@ def target_cross_entropy(predict: Predict, target: ArrayLike) -> Objective:
 
     def objective(x: Array) -> Scored:
         logits = _logits(predict, x, 2, "a cross entropy")
-        return Scored(_entry(logits, target) - jax.nn.logsumexp(logits), jnp.argmax(logits) == target)
+        return _judge(_entry(jax.nn.log_softmax(logits), target), jnp.argmax(logits) == target)
 
     return objective
 
 
 def margin(predict: Predict, label: ArrayLike) -> Objective:
-    """Make the largest other logit minus the label's, positive where fooled (Carlini and Wagner 2017, f6 unclipped)."""
+    """Make the largest other logit minus the label's (Carlini and Wagner 2017, f6 unclipped).
+
+    It is positive where fooled, and 0 at a tie.
+    """
 
     def objective(x: Array) -> Scored:
         logits = _logits(predict, x, 2, "a margin")
-        return Scored(_other(logits, label) - _entry(logits, label), jnp.argmax(logits) != label)
+        return _judge(_other(logits, label) - _entry(logits, label), jnp.argmax(logits) != label)
 
     return objective
 
 
 def target_margin(predict: Predict, target: ArrayLike) -> Objective:
-    """Make the target's logit minus the largest other, positive where the prediction is the target."""
+    """Make the target's logit minus the largest other: positive where the prediction is the target, 0 at a tie."""
 
     def objective(x: Array) -> Scored:
         logits = _logits(predict, x, 2, "a margin")
-        return Scored(_entry(logits, target) - _other(logits, target), jnp.argmax(logits) == target)
+        return _judge(_entry(logits, target) - _other(logits, target), jnp.argmax(logits) == target)
 
     return objective
 
@@ -108,9 +116,8 @@ def dlr(predict: Predict, label: ArrayLike) -> Objective:
     def objective(x: Array) -> Scored:
         logits = _logits(predict, x, 3, "the DLR objective (with two, use margin)")
         best = jax.lax.top_k(logits, 3)[0]
-        return Scored(
-            _divide(_other(logits, label) - _entry(logits, label), best[0] - best[2]), jnp.argmax(logits) != label
-        )
+        ahead = _other(logits, label) - _entry(logits, label)
+        return _judge(_divide(ahead, best[0] - best[2]), jnp.argmax(logits) != label)
 
     return objective
 
@@ -126,11 +133,12 @@ def target_dlr(predict: Predict, label: ArrayLike, target: ArrayLike) -> Objecti
         logits = _logits(predict, x, 4, "the targeted DLR objective (with fewer, use target_margin)")
         best = jax.lax.top_k(logits, 4)[0]
         towards = _entry(logits, target) - _entry(logits, label)
-        return Scored(_divide(towards, best[0] - 0.5 * (best[2] + best[3])), jnp.argmax(logits) != label)
+        spread = 0.5 * ((best[0] - best[2]) + (best[0] - best[3]))  # differences first: they keep their digits
+        return _judge(_divide(towards, spread), jnp.argmax(logits) != label)
 
     return objective
 
 
 def _divide(a: Array, b: Array) -> Array:
-    """Divide, and give 0 (NaN if `a` is) where b is 0: with all logits equal no direction is better."""
-    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0 * a)
+    """Divide, and give 0 (NaN if either is) where b is 0: with all logits equal no direction is better."""
+    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0 * (a + b))
