@@ -34,6 +34,13 @@ class Weight(NamedTuple):
         return Weight(low, high, jnp.where(jnp.isinf(high), 10 * self.at, 0.5 * (low + high)))
 
 
+def _check(*, steps: int, searches: int, weight: ArrayLike, learning_rate: ArrayLike, confidence: ArrayLike) -> None:
+    """Raise ValueError for what neither attack can take."""
+    checks.whole(1, steps=steps, searches=searches)
+    checks.positive(weight=weight, learning_rate=learning_rate)
+    checks.not_negative(confidence=confidence)
+
+
 def _confident(objective: AnyObjective, confidence: ArrayLike) -> Objective:
     """Fool only where the value is at least the confidence; the new value is what lies above it."""
     complete = scored(objective)
@@ -52,7 +59,7 @@ def _hinge_gradient(judged: Objective, x: Array) -> tuple[Scored, Array, Array]:
 
 
 def _search(run: Run, nearest: Nearest, weight: ArrayLike, searches: int) -> Minimal:
-    """Run with weight after weight, keeping the smallest of all that fools (Carlini and Wagner 2017, section VI-A)."""
+    """Run with weight after weight, keeping the smallest of all that fools (Carlini and Wagner 2017)."""
 
     def attempt(carry: tuple[Weight, Nearest], _: None) -> tuple[tuple[Weight, Nearest], tuple[Array, Array, Array]]:
         weight, nearest = carry
@@ -99,9 +106,8 @@ def carlini_wagner(
     That is their L2 attack (section VI-A) with f6; c goes up tenfold until some iterate fools, then its bracket is
     halved. The objective must be positive where fooled: `objectives.margin`, or `target_margin` for the targeted attack
     (a cross entropy is not, and its hinge is never reached). Of every iterate of every run the smallest that fools is
-    kept. The authors stop a run early where its loss stalls; under vmap that saves nothing and is left out.
-
-    An entry of x at a bound has nearly no slope in w (2e-6 of that in the middle), so black backgrounds move late.
+    kept. The authors stop a run early where its loss stalls; under vmap that saves nothing and is left out. An entry of
+    x at a bound has nearly no slope in w (2e-6 of that in the middle), so black backgrounds move late.
 
     >>> margin = lambda x: x.sum() - 1.0
     >>> found = carlini_wagner(margin, jnp.full(4, 0.2), steps=60, searches=6, learning_rate=0.05)
@@ -121,9 +127,7 @@ def carlini_wagner(
     Raises:
         ValueError: weight, rate or confidence below zero, bounds reversed, x outside them, no steps or searches.
     """
-    checks.whole(1, steps=steps, searches=searches)
-    checks.positive(weight=weight, learning_rate=learning_rate)
-    checks.not_negative(confidence=confidence)
+    _check(steps=steps, searches=searches, weight=weight, learning_rate=learning_rate, confidence=confidence)
     where, judged = everywhere(_confident(objective, confidence), x, norms.l2, bounds)
     adam = optax.adam(jnp.asarray(learning_rate, x.dtype))
     half = jnp.broadcast_to(0.5 * (where.high - where.low), x.shape)
@@ -160,7 +164,7 @@ def elastic(beta: ArrayLike) -> Size:
 
 
 def shrink(z: Array, x: Array, beta: ArrayLike, low: Array, high: Array) -> Array:
-    """Move z towards x by beta, to x itself if nearer, then clip (Chen et al. 2018, eq. 6)."""
+    """Move z towards x by beta, to x itself if nearer, then clip (Chen et al. 2018)."""
     d = z - x
     return jnp.clip(x + jnp.sign(d) * jnp.maximum(jnp.abs(d) - beta, 0.0), low, high)
 
@@ -181,7 +185,7 @@ def ead(
 ) -> Minimal:
     """Minimise `c max(confidence - margin, 0) + beta ||x' - x||_1 + ||x' - x||_2^2` by (F)ISTA (Chen et al. 2018).
 
-    `x_{k+1} = S_beta(y_k - rate_k gradient)` (eq. 5 to 7), `rate_k = rate sqrt(1 - k / steps)`; y is x, or with
+    `x_{k+1} = S_beta(y_k - rate_k gradient)`, `rate_k = rate sqrt(1 - k / steps)`; y is x, or with
     acceleration `x_{k+1} + k / (k + 3) (x_{k+1} - x_k)`. As published, and as the authors' code does, S_beta shrinks by
     beta itself; a proximal step would by `rate_k beta`. So the L1 weight that the iterates settle at is beta / rate_k
     (a tenth and more for the defaults), and the attack is sparser than its formula says. The search over c and what the
@@ -208,9 +212,8 @@ def ead(
     Raises:
         ValueError: a number below zero, bounds reversed, x outside them, no steps or searches.
     """
-    checks.whole(1, steps=steps, searches=searches)
-    checks.positive(weight=weight, learning_rate=learning_rate)
-    checks.not_negative(confidence=confidence, beta=beta)
+    _check(steps=steps, searches=searches, weight=weight, learning_rate=learning_rate, confidence=confidence)
+    checks.not_negative(beta=beta)
     where, judged = everywhere(_confident(objective, confidence), x, norms.l1, bounds)
 
     def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:

@@ -5,17 +5,11 @@ import jax.numpy as jnp
 
 from interp_jax.adversarial import hyperplane, norms, objectives
 from interp_jax.adversarial.attack import UNIT, Bounds
-from interp_jax.adversarial.minimal import Minimal, Nearest, closest, everywhere, finish, linearise
+from interp_jax.adversarial.minimal import Minimal, Nearest, closest, everywhere, finish, leaders, linearise
 from interp_jax.adversarial.norms import Norm
 from interp_jax.adversarial.objectives import Predict
 from interp_jax.core import checks
 from interp_jax.core.types import Array, ArrayLike
-
-
-def leaders(logits: Array, label: ArrayLike, count: int) -> Array:
-    """Give the `count` classes with the largest logits, the label left out."""
-    others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
-    return jax.lax.top_k(others, min(count, logits.size - 1))[1]
 
 
 def deepfool(
@@ -29,14 +23,13 @@ def deepfool(
     norm: Norm = norms.l2,
     bounds: Bounds | None = UNIT,
 ) -> Minimal:
-    """Sum the steps `|gap| / ||w||_q  ascend(w)` to the nearest plane (Moosavi-Dezfooli et al. 2016, alg. 2, eq. 11).
+    """Sum the steps `|gap| / ||w||_q  ascend(w)` to the nearest plane (Moosavi-Dezfooli et al. 2016, algorithm 2).
 
     `w` and `gap` are the gradient and the value of the nearest rival's logit minus the label's. With two classes this
-    is algorithm 1. As in the authors' code every point is `x + (1 + overshoot) sum`, the loop ends at the first one
-    that fools, and the rivals are chosen at x; the 1e-4 that it adds to every distance is left out, since it moves
-    small perturbations much. Where the bounds cut a step, the smallest step onto the plane inside them is taken
-    (`hyperplane.reach`; the same without bounds). The paper has none; the peers clip afterwards, which in L1, where a
-    step moves one entry, never goes on once that entry is at its bound.
+    is algorithm 1. As in the authors' code every point is `x + (1 + overshoot) sum`, the walk ends at the first one
+    that fools, and the rivals are chosen at x; the 1e-4 that it adds to every distance is left out. Where the bounds
+    cut a step, the smallest step onto the plane inside them is taken (`hyperplane.reach`). The paper has none; the
+    peers clip afterwards, which in L1, where a step moves one entry, does not go on once that entry is at its bound.
 
     On a linear model without bounds the size is `(1 + overshoot)` times the smallest. Elsewhere it may be far from it:
     nothing draws the walk back to x, see `fab`.

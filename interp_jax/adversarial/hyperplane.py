@@ -1,4 +1,4 @@
-"""The smallest step onto a hyperplane that stays in a box, in closed form (Croce and Hein 2020, eq. 4 and appendix A).
+"""The smallest step onto a hyperplane that stays in a box, in closed form (Croce and Hein 2020, eq. 4).
 
 Minimise `||d||` subject to `<w, d> = c` and `low <= d <= high`, for `low <= 0 <= high`. Every entry moves towards the
 plane, `d = sign(w) u` (for c > 0), by `u = min(t |w|, room)` in L2, `u = min(t, room)` in Linf, and in L1 by all its

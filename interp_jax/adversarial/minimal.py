@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from interp_jax.adversarial.attack import UNIT, Bounds, Region, guarded, region
+from interp_jax.adversarial.attack import UNIT, Attack, Bounds, Region, guarded, region
 from interp_jax.adversarial.norms import Norm
 from interp_jax.adversarial.objectives import Objective, Predict, Scored
 from interp_jax.core import checks
@@ -82,6 +82,26 @@ def everywhere(
 def within(found: Minimal, eps: ArrayLike) -> Array:
     """Tell whether an example falls at radius eps. Undefined sizes do not count as fallen; see `Minimal.size`."""
     return found.fooled & (found.size <= eps)
+
+
+def in_ball(
+    objective: Callable[[Array], Scored | Array],
+    x: Array,
+    found: Minimal,
+    *,
+    eps: ArrayLike,
+    norm: Norm,
+    bounds: Bounds | None = UNIT,
+) -> Attack:
+    """Say what an outcome means at one radius, as other attacks do: the example found if it lies in the ball, or x.
+
+    The curve holds the objective of x and of the outcome only, and the last iterate is the outcome.
+    """
+    judged = guarded(objective, region(x, eps, norm, bounds))
+    held = jnp.where(within(found, eps), found.x, x)
+    clean, seen = judged(x), judged(held)
+    fooled = seen.fooled & within(found, eps)
+    return Attack(held, seen.value, fooled, held, seen.value, jnp.stack([clean.value, seen.value]), found.flat)
 
 
 def smallest(found: Minimal) -> Minimal:
@@ -176,3 +196,9 @@ def closest(planes: Planes, norm: Norm) -> tuple[Array, Array, Array]:
     distance = jnp.where(slopes > 0, jnp.abs(planes.gap) / jnp.where(slopes > 0, slopes, 1.0), jnp.inf)
     which = jnp.argmin(distance)
     return planes.gap[which], planes.normal[which], distance[which]
+
+
+def leaders(logits: Array, label: ArrayLike, count: int) -> Array:
+    """Give the `count` classes with the largest logits, the label left out."""
+    others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
+    return jax.lax.top_k(others, min(count, logits.size - 1))[1]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.adversarial import norms
-from interp_jax.adversarial.attack import UNIT, Bounds, guarded, region, value_and_gradient
+from interp_jax.adversarial.attack import UNIT, Bounds, Region, guarded, region, value_and_gradient
 from interp_jax.adversarial.norms import Norm
 from interp_jax.adversarial.objectives import Objective, Scored
 from interp_jax.core import checks, keys
@@ -28,6 +28,20 @@ class Universal(NamedTuple):
     fooled: Array
     curve: Array
     flat: Array
+
+
+def _judge(make: Callable[[Array], Objective], where: Region, x: Array, label: Array) -> Objective:
+    """Make the objective of d for one example; where: of the whole set."""
+    checked = guarded(make(label), where)
+    return lambda d: checked(jnp.clip(x + d, where.low, where.high))
+
+
+def _capped(objective: Objective, cap: Array) -> Objective:
+    def lower(d: Array) -> Scored:
+        seen = objective(d)
+        return seen._replace(value=jnp.minimum(seen.value, cap))
+
+    return lower
 
 
 def universal(
@@ -50,9 +64,9 @@ def universal(
     examples from taking all of the ascent, since a cross entropy has no bound. Examples whose objective or gradient is
     not finite show in the curve (NaN) and do not move d.
 
-    Moosavi-Dezfooli et al. (2017) loop over the examples instead, add DeepFool's smallest step for each one that is not
-    yet fooled, and project; that runs one example after the other, never undoes a step, and its outcome depends on
-    their order. It was found the weaker of the two by Shafahi et al. and is not built.
+    Moosavi-Dezfooli et al. (2017) loop over the examples instead, add DeepFool's smallest step for each that is not yet
+    fooled, and project: one example after the other, in an order that decides the outcome. That has no batch to run
+    on, needs a forward pass an example to find that nothing is left to do, and maximises no stated objective.
 
     >>> make = lambda label: lambda x: jnp.where(label == 0, 1.0, -1.0) * x.sum()
     >>> found = universal(make, jnp.zeros((8, 2)), jnp.zeros(8, int), jax.random.key(0), eps=0.3, step_size=0.1,
@@ -65,12 +79,12 @@ def universal(
         xs: `[N, ...]`, the set.
         labels: `[N]`.
         key: of the minibatches.
-        eps: the ball's radius; numbers may be traced.
+        eps: the ball's radius; it and the step's length may be traced.
         step_size: the length of a step.
         steps: minibatches taken.
         batch_size: examples in each; also how many are evaluated at once at the end.
         norm: of the ball and of the steps.
-        cap: beta of eq. 6, what an example counts for at most.
+        cap: their beta, what an example counts for at most.
         bounds: of the input; `x + d` is clipped, d itself is not; None for none.
 
     Raises:
@@ -83,26 +97,14 @@ def universal(
     where = region(xs, eps, norm, bounds)
     cap = jnp.asarray(cap, xs.dtype)
 
-    def judge(d: Array, x: Array, label: Array) -> Objective:
-        checked = guarded(make(label), where)
-        return lambda d: checked(jnp.clip(x + d, where.low, where.high))
-
-    def capped(d: Array, x: Array, label: Array) -> tuple[Array, Array, Array]:
-        whole = judge(d, x, label)
-
-        def lower(d: Array) -> Scored:
-            seen = whole(d)
-            return seen._replace(value=jnp.minimum(seen.value, cap))
-
-        seen, gradient, flat = value_and_gradient(lower, d)
-        return seen.value, gradient, flat
-
     def step(d: Array, t: Array) -> tuple[Array, tuple[Array, Array]]:
         rows = jax.random.randint(keys.at(keys.stream(key, "batch"), t), (batch_size,), 0, len(xs))
-        values, gradients, flat = jax.vmap(capped, (None, 0, 0))(d, xs[rows], labels[rows])
+        seen, gradients, flat = jax.vmap(
+            lambda x, label: value_and_gradient(_capped(_judge(make, where, x, label), cap), d)
+        )(xs[rows], labels[rows])
         moved = norm.project(d + step_size * norm.ascend(gradients.mean(0)), where.eps)
-        return moved, (values.mean(), flat.mean(dtype=values.dtype))
+        return moved, (seen.value.mean(), flat.mean(dtype=d.dtype))
 
     d, (curve, flat) = jax.lax.scan(step, jnp.zeros_like(xs[0]), jnp.arange(steps))
-    seen = jax.lax.map(lambda pair: judge(d, *pair)(d), (xs, labels), batch_size=batch_size)
+    seen = jax.lax.map(lambda pair: _judge(make, where, *pair)(d), (xs, labels), batch_size=batch_size)
     return Universal(d, seen.value, seen.fooled, curve, flat.mean())

@@ -50,8 +50,12 @@ def wanted(name, targeted=False):
 def program(attack):
     """Compile `attack(predict, objective, x, label, key, bounds)` once, for all models, examples, bounds and aims."""
 
+    traces = []
+
     @jax.jit
     def run(params, xs, labels, ks, bounds, targeted):
+        traces.append(1)
+
         def one(x, label, key):
             def predict(x):
                 return nets.mlp(params, x)
@@ -65,7 +69,9 @@ def program(attack):
         return jax.vmap(one)(xs, labels, ks)
 
     def call(name, bounds, targeted=False):
-        return run(MODELS[name], XS, jnp.asarray(wanted(name, targeted)), KEYS, bounds, targeted)
+        found = run(MODELS[name], XS, jnp.asarray(wanted(name, targeted)), KEYS, bounds, targeted)
+        assert len(traces) == 1
+        return found
 
     return call
 

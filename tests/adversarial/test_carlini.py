@@ -45,10 +45,14 @@ def test_ead_on_a_linear_model_and_on_an_mlp():
 
 def test_without_bounds_the_variable_is_x_and_a_confidence_is_kept():
     slope = jnp.array([3.0, 4.0])
-    options = {"steps": 200, "searches": 8, "weight": 0.1, "learning_rate": 0.02, "confidence": 4.0, "bounds": None}
-    found = jax.jit(lambda x: carlini_wagner(lambda x: slope @ x - 6.0, x, **options))(jnp.zeros(2))
-    np.testing.assert_allclose(found.size, 2.0, rtol=0.02)
-    assert slope @ found.x - 6.0 >= 4.0 - 1e-5
+
+    def one(confidence, weight, rate):
+        settings = {"confidence": confidence, "weight": weight, "learning_rate": rate, "bounds": None}
+        return carlini_wagner(lambda x: slope @ x - 6.0, jnp.zeros(2), steps=200, searches=8, **settings)
+
+    found = jax.jit(jax.vmap(one, (0, None, None)))(jnp.array([0.0, 4.0, 9.0]), 0.1, 0.02)
+    np.testing.assert_allclose(found.size, [1.2, 2.0, 3.0], rtol=0.02)
+    assert (found.x @ slope - 6.0 >= jnp.array([0.0, 4.0, 9.0]) - 1e-5).all()
 
 
 def test_the_weight_goes_up_tenfold_until_it_is_enough_then_is_halved_in():

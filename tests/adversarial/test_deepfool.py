@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from interp_jax.adversarial import norms
-from interp_jax.adversarial.deepfool import deepfool, leaders
+from interp_jax.adversarial.deepfool import deepfool
 from tests.adversarial import minimal_cases as cases
 
 OVERSHOOT = 1e-3
@@ -25,8 +25,9 @@ def test_outcomes_on_a_linear_model_and_on_an_mlp(name):
     for bounds in (cases.WIDE, cases.TIGHT):
         found = run("straight", bounds)
         cases.check_sound(found, "straight", bounds, size)
-        best = (1 + OVERSHOOT) * cases.smallest(name, bounds)
-        np.testing.assert_allclose(found.size[cases.SOUND], best, rtol=2e-4 if bounds == cases.TIGHT else 1e-4)
+        ratio = found.size[cases.SOUND] / cases.smallest(name, bounds)
+        assert (ratio < 1 + OVERSHOOT + 1e-4).all()
+        assert (ratio > 1 - 1e-4 + (OVERSHOOT if bounds == cases.WIDE else 0.0)).all()  # bounds may cut the overshoot
     found = run("mlp", cases.TIGHT)
     cases.check_sound(found, "mlp", cases.TIGHT, size)
     ratio = found.size[cases.SOUND] / cases.EXACT[name]
@@ -40,11 +41,6 @@ def test_a_tie_at_the_clean_example_is_left():
     found = jax.jit(lambda x: deepfool(lambda x: jnp.stack([x.sum(), 1.0]), x, 0, steps=3))(jnp.full(2, 0.5))
     assert found.fooled
     assert 0 < found.size < 1e-5
-
-
-def test_candidates_are_the_largest_other_logits():
-    assert leaders(jnp.array([3.0, 9.0, 1.0, 5.0]), 1, 2).tolist() == [3, 0]
-    assert leaders(jnp.array([3.0, 9.0]), 0, 9).tolist() == [1]
 
 
 @pytest.mark.parametrize(

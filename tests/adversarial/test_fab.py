@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from interp_jax.adversarial import norms
-from interp_jax.adversarial.fab import fab
+from interp_jax.adversarial.fab import fab, fab_t
 from interp_jax.adversarial.minimal import smallest
 from tests.adversarial import minimal_cases as cases
 
@@ -67,6 +67,21 @@ def test_targets_radii_and_restarts_in_one_program():
         assert np.isnan(found.size[:, 2]).all()  # no such radius
         best = smallest(jax.tree.map(lambda leaf: leaf[:, 0], found))
         assert best.size == np.nanmin(found.size[:, 0])
+
+
+def test_towards_the_likeliest_targets_an_example_falls_beyond_its_distance():
+    x, radii = jnp.full(4, 0.5), jnp.linspace(0.0, 0.8, 17)
+    gap, slope = logits(x)[1:] - logits(x)[0], np.abs(WEIGHT[:, 1:] - WEIGHT[:, :1]).sum(0)
+
+    @jax.jit
+    @jax.vmap
+    def run(eps):
+        return fab_t(logits, x, 0, jax.random.key(0), eps=eps, targets=2, steps=8, bounds=(-4.0, 4.0))
+
+    found = run(radii)
+    np.testing.assert_array_equal(found.fooled, radii > np.min(-gap / slope))
+    assert (jnp.abs(found.x - x[None]).max(1) <= radii + 1e-6).all()
+    assert (found.objective[found.fooled] > 0).all()
 
 
 @pytest.mark.parametrize(

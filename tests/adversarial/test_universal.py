@@ -19,7 +19,7 @@ def linear(label):
 
 
 def test_one_perturbation_fools_more_than_noise_and_stays_in_the_ball(key):
-    xs = nets.examples(40)
+    xs = nets.examples(48)
     labels = jnp.argmax(jax.vmap(PREDICT)(xs), -1)
     broken = labels.at[3].set(9)
     make = partial(objectives.cross_entropy, PREDICT)
