@@ -145,22 +145,24 @@ def net(weights, x):
     return logits, lambda slope: first @ ((hidden > 0) * (second @ slope))
 
 
-def pgd(weights, x, name, label, target, *, norm, eps, step_size, steps, bounds):
+def pgd(weights, x, name, label, target, *, norm, eps, step_size, steps, bounds, momentum=0.0):
     """Ascend from x itself: `d <- P(d + step_size direction)` (Madry et al. 2018).
 
-    Gives the values of all iterates `[steps + 1]`, their flags, and the best value: of the fooled iterates if there
-    are any.
+    The direction is that of `m <- momentum m + g / ||g||_1` (Dong et al. 2018, eq. 6). Gives the values of all iterates
+    `[steps + 1]`, their flags, and the best value: of the fooled iterates if there are any.
     """
     x = np.float64(x).ravel()
     low, high = (bounds[0] - x, bounds[1] - x) if bounds else (-np.inf, np.inf)
-    d, values, flags = np.zeros_like(x), [], []
+    d, velocity, values, flags = np.zeros_like(x), np.zeros_like(x), [], []
     for t in range(steps + 1):
         logits, back = net(weights, x + d)
         value, fooled, slope = objective(name, logits, label, target)
         values.append(value)
         flags.append(fooled)
         if t < steps:
-            d = nearest(norm, d + step_size * ascend(norm, back(slope)), eps, low, high)
+            gradient = back(slope)
+            velocity = momentum * velocity + gradient / SIZES["l1"](gradient)
+            d = nearest(norm, d + step_size * ascend(norm, velocity), eps, low, high)
     values, flags = np.array(values), np.array(flags)
     return values, flags, values[flags].max() if flags.any() else values.max()
 
