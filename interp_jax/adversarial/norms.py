@@ -175,7 +175,8 @@ def _within_l0(d: Array, eps: Array, low: Array, high: Array) -> Array:
 
 
 def _unit_l2(gradient: Array) -> Array:
-    return gradient * _ratio(jnp.ones(()), safe_norm(gradient))
+    size = safe_norm(gradient)
+    return gradient * _ratio(jnp.ones_like(size), size)
 
 
 def _sum(d: Array) -> Array:

@@ -194,6 +194,15 @@ def test_shapes_are_the_examples_own(name):
     np.testing.assert_allclose(norm.size(v), oracle.SIZES[name](np.float64(v)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_perturbation_keeps_its_type(name):
+    v, eps = jax.ShapeDtypeStruct((3,), jnp.bfloat16), jax.ShapeDtypeStruct((), jnp.bfloat16)
+    norm = ALL[name]
+    shapes = [jax.eval_shape(norm.project, v, eps), jax.eval_shape(norm.within, v, eps, v, v)]
+    shapes += [jax.eval_shape(function, v) for function in (norm.size, norm.ascend, norm.dual) if function]
+    assert {each.dtype for each in shapes} == {jnp.dtype(jnp.bfloat16)}
+
+
 def test_a_grid_of_radii_is_one_program():
     v = jnp.arange(1.0, 6.0)
 
