@@ -14,7 +14,6 @@ from interp_jax.adversarial.objectives import Objective, Scored, scored
 from interp_jax.core import checks
 from interp_jax.core.types import Array, ArrayLike
 
-INSIDE = 0.999999
 AnyObjective = Callable[[Array], Scored | Array]
 Run = Callable[[Array, Nearest], tuple[Nearest, Array, Array, Array, Array]]
 """`(weight, nearest) -> (nearest, whether any iterate fooled, last, sizes [steps], flat [steps])`."""
@@ -77,17 +76,18 @@ class _Box(NamedTuple):
 
     middle: Array
     half: Array
+    inside: Array
     free: bool
 
     def point(self, w: Array) -> Array:
         return w if self.free else self.middle + self.half * jnp.tanh(w)
 
     def variable(self, x: Array) -> Array:
-        """Invert `point`; entries at a bound begin a millionth inside, as in the authors' code."""
+        """Invert `point`, first drawing x inside."""
         if self.free:
             return x
         share = jnp.where(self.half > 0, (x - self.middle) / jnp.where(self.half > 0, self.half, 1.0), 0.0)
-        return jnp.arctanh(INSIDE * jnp.clip(share, -1.0, 1.0))
+        return jnp.arctanh(self.inside * jnp.clip(share, -1.0, 1.0))
 
 
 def carlini_wagner(
@@ -99,6 +99,7 @@ def carlini_wagner(
     weight: ArrayLike = 1e-3,
     learning_rate: ArrayLike = 1e-2,
     confidence: ArrayLike = 0.0,
+    inside: ArrayLike = 0.999999,
     bounds: Bounds | None = UNIT,
 ) -> Minimal:
     """Minimise `||x' - x||_2^2 + c max(confidence - margin(x'), 0)` by Adam on w, x' = tanh(w) (Carlini, Wagner 2017).
@@ -106,8 +107,9 @@ def carlini_wagner(
     That is their L2 attack (section VI-A) with f6; c goes up tenfold until some iterate fools, then its bracket is
     halved. The objective must be positive where fooled: `objectives.margin`, or `target_margin` for the targeted attack
     (a cross entropy is not, and its hinge is never reached). Of every iterate of every run the smallest that fools is
-    kept. The authors stop a run early where its loss stalls; under vmap that saves nothing and is left out. An entry of
-    x at a bound has nearly no slope in w (2e-6 of that in the middle), so black backgrounds move late.
+    kept. The authors stop a run early where its loss stalls; under vmap that saves nothing and is left out. An entry at
+    a bound begins far out in w, at arctanh(inside), and moves late: on handwritten digits 200 steps came to 1.43 times
+    the smallest size known, 1.02 times with 1,000 steps, and as near with 200 and `inside=0.999`.
 
     >>> margin = lambda x: x.sum() - 1.0
     >>> found = carlini_wagner(margin, jnp.full(4, 0.2), steps=60, searches=6, learning_rate=0.05)
@@ -122,16 +124,19 @@ def carlini_wagner(
         weight: the first c; it, the learning rate and the confidence may be traced.
         learning_rate: of Adam, in w: where the bounds are far apart, x moves farther.
         confidence: kappa, the margin that is asked for.
+        inside: how far x is drawn towards the middle of the bounds at the start (the authors' value).
         bounds: of the input, finite; None for none (then w is x).
 
     Raises:
         ValueError: weight, rate or confidence below zero, bounds reversed, x outside them, no steps or searches.
     """
     _check(steps=steps, searches=searches, weight=weight, learning_rate=learning_rate, confidence=confidence)
+    checks.between(0, 1, inside=inside)
     where, judged = everywhere(_confident(objective, confidence), x, norms.l2, bounds)
     adam = optax.adam(jnp.asarray(learning_rate, x.dtype))
     half = jnp.broadcast_to(0.5 * (where.high - where.low), x.shape)
-    box = _Box(jnp.broadcast_to(0.5 * (where.high + where.low), x.shape), half, bounds is None)
+    middle = jnp.broadcast_to(0.5 * (where.high + where.low), x.shape)
+    box = _Box(middle, half, jnp.asarray(inside, x.dtype), bounds is None)
 
     def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:
         def step(carry: tuple, _: None) -> tuple[tuple, tuple[Array, Array]]:

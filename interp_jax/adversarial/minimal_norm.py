@@ -38,7 +38,8 @@ def ddn(
 
     The authors' objective is the cross entropy (`target_cross_entropy` for the targeted attack). Where logits differ
     little at the boundary it leads towards several rivals at once: on linear models of four classes with gaps of about
-    1 the outcome is 1.1 to 1.4 times the smallest, with `margin` 1.00 to 1.01 times.
+    1 the outcome is 1.1 to 1.4 times the smallest, with `margin` 1.00 to 1.01 times. On a trained net on digits the
+    cross entropy is the better one, 1.007 times the smallest size known against 1.015.
 
     >>> found = ddn(lambda x: x.sum() - 1.0, jnp.full(4, 0.2), steps=100)
     >>> bool(0.1 <= found.size < 0.102), bool(found.fooled)

@@ -55,6 +55,15 @@ def test_without_bounds_the_variable_is_x_and_a_confidence_is_kept():
     assert (found.x @ slope - 6.0 >= jnp.array([0.0, 4.0, 9.0]) - 1e-5).all()
 
 
+def test_examples_at_a_bound_move_sooner_from_farther_inside():
+    def one(inside):
+        return carlini_wagner(lambda x: x.sum() - 1.0, jnp.zeros(4), steps=200, searches=7, inside=inside)
+
+    found = jax.jit(jax.vmap(one))(jnp.array([0.999999, 0.999]))
+    assert found.size[1] < 0.505  # 0.5 is the smallest
+    assert not found.size[0] < 0.6
+
+
 def test_the_weight_goes_up_tenfold_until_it_is_enough_then_is_halved_in():
     weight, tried = Weight(jnp.float32(0), jnp.float32(jnp.inf), jnp.float32(0.1)), []
     for _ in range(7):
@@ -89,6 +98,7 @@ def test_the_rule_decides_what_is_smallest():
         (carlini_wagner, {"weight": 0.0}, "want weight > 0"),
         (carlini_wagner, {"learning_rate": -1.0}, "want learning_rate > 0"),
         (carlini_wagner, {"confidence": -1.0}, "want confidence >= 0"),
+        (carlini_wagner, {"inside": 1.5}, "want 0 <= inside <= 1"),
         (carlini_wagner, {"bounds": (0.6, 1.0)}, "want 0.6 <= x <= 1.0"),
         (ead, {"beta": -1.0}, "want beta >= 0"),
         (ead, {"steps": 0}, "want an integer steps >= 1"),
