@@ -177,6 +177,46 @@ def against_strength(
     return figure
 
 
+def groups(values: Mapping[str, Mapping[str, ArrayLike]], *, title: str, ylabel: str, level: float = 0.95) -> Figure:
+    """Show a quantity of named groups side by side: every replicate as a dot, the mean and its Student interval.
+
+    Args:
+        values: group -> series -> `[N]` replicates. A value that is not finite is left out, counted and said so.
+        title: what is seen.
+        ylabel: the quantity and its unit.
+        level: coverage of the interval of a mean.
+    """
+    series = list(dict.fromkeys(name for group in values.values() for name in group))
+    cells = {name: {s: np.asarray(v, np.float64) for s, v in group.items()} for name, group in values.items()}
+    if any(cell.ndim != 1 for group in cells.values() for cell in group.values()):
+        raise ValueError("want every series of a group as one vector of replicates")
+    missing = sum(int((~np.isfinite(cell)).sum()) for group in cells.values() for cell in group.values())
+    note = f"large: mean and {level:.0%} interval; dots: replicates"
+    note += f"; left out as undefined: {missing}" if missing else ""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _plot(title, "", ylabel, note=note, legend=len(series))
+        for i, name in enumerate(series):
+            shift = (i - (len(series) - 1) / 2) * 0.6 / len(series)
+            for at, group in enumerate(cells.values()):
+                if name in group:
+                    _cell(axes, at + shift, group[name], i, level, name if at == 0 else None)
+        axes.set_xticks(range(len(cells)), [textwrap.fill(name, 14) for name in cells], fontsize=7.5)
+        _legend(figure, axes)
+    return figure
+
+
+def _cell(axes: Axes, x: float, value: Numpy, i: int, level: float, label: str | None) -> None:
+    """Draw one series of one group at `x`."""
+    colour, marker = PALETTE[i % 7], MARKERS[i % 7]
+    finite = value[np.isfinite(value)]
+    axes.plot(np.full(len(finite), x), finite, marker, color=colour, markersize=3, mew=0, alpha=0.3)
+    if len(finite) > 1:
+        mean = intervals.student(finite, level)
+        axes.plot([x, x], [mean.low, mean.high], color=colour, linewidth=2.2, solid_capstyle="butt")
+    if len(finite):
+        axes.plot([x], [finite.mean()], marker, color=colour, markersize=6.5, markeredgecolor="white", label=label)
+
+
 def scatter(
     x: Mapping[str, ArrayLike],
     y: Mapping[str, ArrayLike],

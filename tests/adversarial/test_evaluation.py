@@ -1,0 +1,111 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interp_jax.adversarial import evaluation, norms, objectives
+from interp_jax.adversarial.pgd import pgd
+from tests.adversarial import nets
+
+PARAMS = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), nets.weights())
+XS = np.asarray(nets.examples(23))
+LABELS = np.array(jax.vmap(partial(nets.mlp, PARAMS))(XS)).argmax(-1)
+LABELS[:4] = (LABELS[:4] + 1) % nets.CLASSES  # four that the clean model has wrong
+TRACES, EPS = [], 0.15
+
+
+def member(steps, noted=None):
+    def attack(predict, x, label, key, eps):
+        TRACES.append(noted)
+        return pgd(objectives.cross_entropy(predict, label), x, key, eps=eps, step_size=0.3 * eps, steps=steps)
+
+    return attack
+
+
+MEMBERS = {"weak": member(1), "strong": member(8)}
+RUN = evaluation.evaluator(nets.mlp, MEMBERS, batch=8)
+
+
+def test_the_ensemble_is_never_above_its_members_and_each_sees_what_is_left(key):
+    full = RUN(PARAMS, XS, LABELS, key, eps=EPS, all_members=True)
+    short = RUN(PARAMS, XS, LABELS, key, eps=EPS)
+    np.testing.assert_array_equal(full.standing, short.standing)
+    for fell in full.fell.values():
+        assert full.accuracy <= (full.correct & ~fell).mean()
+    assert not (short.fell["weak"] & short.fell["strong"]).any()
+    np.testing.assert_array_equal(full.standing, full.correct & ~full.fell["weak"] & ~full.fell["strong"])
+    assert not full.correct[:4].any()
+    assert 0 < full.accuracy < full.correct.mean()
+
+
+def test_its_examples_are_in_the_ball_and_fool_the_model(key):
+    found = RUN(PARAMS, XS, LABELS, key, eps=EPS)
+    fallen = found.correct & ~found.standing
+    assert np.abs(found.x - XS).max() <= EPS * (1 + 1e-5)
+    guessed = np.array(jax.vmap(partial(nets.mlp, PARAMS))(found.x)).argmax(-1)
+    assert (guessed[fallen] != LABELS[fallen]).all()
+    np.testing.assert_array_equal(found.x[~fallen], XS[~fallen])
+
+
+def test_an_examples_outcome_does_not_depend_on_the_others_or_on_the_batch(key):
+    first = RUN(PARAMS, XS, LABELS, key, eps=EPS)
+    other = evaluation.evaluator(nets.mlp, MEMBERS, batch=5)(PARAMS, XS[:11], LABELS[:11], key, eps=EPS)
+    np.testing.assert_allclose(first.x[:11], other.x, atol=1e-6)
+
+
+def test_one_program_an_attack_whatever_eps_parameters_and_what_is_left(key):
+    RUN(PARAMS, XS, LABELS, key, eps=EPS)
+    before = len(TRACES)
+    RUN(jax.tree.map(lambda leaf: 2 * leaf, PARAMS), XS[:9], LABELS[:9], key, eps=0.1)
+    assert len(TRACES) == before
+
+
+def test_the_curve_falls_with_eps_and_counts_each_radius_alone(key):
+    epsilons = [0.15, 0.0, 0.08]
+    standing = evaluation.curve(RUN, PARAMS, XS, LABELS, key, epsilons=epsilons)
+    np.testing.assert_array_equal(standing[1], RUN(PARAMS, XS, LABELS, key, eps=0.0).correct)
+    assert (standing[0] <= standing[2]).all()
+    assert (standing[2] <= standing[1]).all()
+    alone = RUN(PARAMS, XS, LABELS, key, eps=0.08)
+    assert standing[2].sum() <= alone.standing.sum() + 1
+
+
+def test_nothing_left_and_undefined_objectives(key):
+    wrong = RUN(PARAMS, XS[:2], LABELS[:2], key, eps=0.1)
+    assert wrong.accuracy == 0.0
+    assert not any(fell.any() for fell in wrong.fell.values())
+    broken = evaluation.evaluator(lambda params, x: jnp.log(-jnp.ones(4)) * x.sum(), MEMBERS, batch=4)
+    found = broken(PARAMS, XS[:4], np.zeros(4, int), key, eps=0.1)
+    assert found.undefined.all()
+    assert found.standing.all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"eps": -1.0}, "want eps >= 0"),
+        ({"labels": LABELS[:3]}, "prefix|shape"),
+        ({"xs": XS[:0], "labels": LABELS[:0]}, "at least one"),
+    ],
+)
+def test_bad_input_is_named(changes, message, key):
+    given = {"xs": XS, "labels": LABELS, "eps": 0.1} | changes
+    with pytest.raises((ValueError, AssertionError), match=message):
+        RUN(PARAMS, given["xs"], given["labels"], key, eps=given["eps"])
+
+
+@pytest.mark.parametrize("norm", [norms.linf, pytest.param(norms.l2, marks=pytest.mark.slow)], ids=["linf", "l2"])
+def test_the_standard_ensemble_is_at_least_as_strong_as_pgd(norm, key):
+    eps = 0.1 if norm is norms.linf else 0.6
+    members = evaluation.standard(norm=norm, steps=10, queries=30, targets=2)
+    assert list(members) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    found = evaluation.evaluator(nets.mlp, members, batch=23)(PARAMS, XS, LABELS, key, eps=eps)
+
+    def plain(predict, x, label, key, eps):
+        loss = objectives.cross_entropy(predict, label)
+        return pgd(loss, x, key, eps=eps, step_size=0.2 * eps, steps=20, norm=norm)
+
+    by_pgd = evaluation.evaluator(nets.mlp, {"pgd": plain}, batch=23)(PARAMS, XS, LABELS, key, eps=eps)
+    assert found.standing.sum() <= by_pgd.standing.sum()
