@@ -152,6 +152,24 @@ def _sparse(where: Region, steps: int) -> _Rule:
     return _Rule(_windows(list(range(0, steps, every)), steps), where.eps, notes, adapt, move)
 
 
+def _step(where: Region, judged: Objective, rule: _Rule) -> Callable[[_Search, tuple], tuple[_Search, tuple]]:
+    """Make the body of the scan: look, keep, adapt, move."""
+
+    def step(search: _Search, now: tuple[Array, Array]) -> tuple[_Search, tuple[Array, Array]]:
+        t, window = now
+        point = where.point(search.d)
+        seen, gradient, flat = value_and_gradient(judged, point)
+        here = _Top(search.d, gradient, seen.value)
+        search = search._replace(top=search.top.keep(here), best=search.best.keep(point, seen))
+        restart, size, notes = rule.adapt(search, seen.value > search.value, t, window)
+        d, gradient, value = _choose(restart, search.top, here)
+        search = search._replace(d=d, size=size, notes=notes)
+        moved = rule.move(search, gradient, t)
+        return search._replace(d=moved, before=d, value=value), (seen.value, flat)
+
+    return step
+
+
 def apgd(
     objective: AnyObjective,
     x: Array,
@@ -171,9 +189,8 @@ def apgd(
     last checkpoint rose, or if size and largest objective are what they were there. In the L1 ball steps are sparse and
     the rule is that of Croce and Hein (2021) at one radius (their evaluation runs it at 3 eps, 2 eps and eps in turn).
 
-    The checkpoint comes before the move, as in the authors' code (the paper prints it after: one iterate later).
-    Differences from that code: `P` is the exact projection on ball and bounds also in L2; random starts are uniform in
-    the ball; exactly `rho` of rising steps do not halve (as in the paper); the clean x is never returned for a failure.
+    The checkpoint comes before the move, as in the authors' code (the paper prints it one iterate later). That code
+    projects on the L2 ball, then clips; starts on the sphere; halves at exactly `rho`; and gives x back for a failure.
 
     >>> attack = apgd(lambda x: -((x - 0.3) ** 2).sum(), jnp.zeros(2), jax.random.key(0), eps=0.5, steps=20)
     >>> bool(jnp.abs(attack.x - 0.3).max() < 0.01)
@@ -202,23 +219,12 @@ def apgd(
     judged = guarded(objective, where)
     rule = _sparse(where, steps) if norm == norms.l1 else _halving(where, steps, jnp.asarray(rho, x.dtype))
 
-    def step(search: _Search, now: tuple[Array, Array]) -> tuple[_Search, tuple[Array, Array]]:
-        t, window = now
-        point = where.point(search.d)
-        seen, gradient, flat = value_and_gradient(judged, point)
-        here = _Top(search.d, gradient, seen.value)
-        search = search._replace(top=search.top.keep(here), best=search.best.keep(point, seen))
-        restart, size, notes = rule.adapt(search, seen.value > search.value, t, window)
-        d, gradient, value = _choose(restart, search.top, here)
-        search = search._replace(d=d, size=size, notes=notes)
-        moved = rule.move(search, gradient, t)
-        return search._replace(d=moved, before=d, value=value), (seen.value, flat)
-
     start = where.draw(key) if random_start else jnp.zeros_like(x)
     infinity = jnp.full((), jnp.inf, x.dtype)
     top = _Top(start, jnp.zeros_like(x), -infinity)
     search = _Search(start, start, infinity, top, Best.none(x), rule.size, rule.notes)
-    search, (curve, flat) = jax.lax.scan(step, search, (jnp.arange(steps), jnp.asarray(rule.windows)))
+    schedule = jnp.arange(steps), jnp.asarray(rule.windows)
+    search, (curve, flat) = jax.lax.scan(_step(where, judged, rule), search, schedule)
     last = where.point(search.d)
     seen = judged(last)
     return finish(search.best.keep(last, seen), last, jnp.append(curve, seen.value), flat)

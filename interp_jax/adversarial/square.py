@@ -158,9 +158,8 @@ def square(
     6000 and 8000 of 10000, rescaled to `steps`. The search stands at its best (fooled first), so `last` is `x`, the
     curve is that of the best so far, and `flat`, a matter of gradients, is 0.
 
-    Differences from the authors' code: corners are uniform over every place where the square fits (there the last row
-    and column of places are left out), and in L2 each channel keeps its own length (algorithm 3; there each gets the
-    length of all channels, and the whole is rescaled). After success it goes on to larger objectives.
+    The authors' code leaves out the last row and column of places, draws one place for a whole batch, gives in L2 each
+    channel the length of all (here its own: algorithm 3), and stops at success (here it goes on).
 
     >>> image = jnp.full((4, 4, 1), 0.5)
     >>> attack = square(lambda x: jnp.sum(jnp.round(8 * x)), image, jax.random.key(0), eps=0.25, steps=30)
@@ -199,7 +198,6 @@ def square(
         best = best.keep(point, judged(point))
         return best, jnp.where(jnp.isfinite(best.value), best.value, jnp.nan)
 
-    # The beginning goes through the same program as the proposals, which then holds the model once.
-    shares = jnp.append(shares[:1], shares)
+    shares = jnp.append(shares[:1], shares)  # the beginning is a proposal too, so the program holds the model once
     best, curve = jax.lax.scan(propose, Best.none(x), (jnp.arange(steps + 1), shares))
     return finish(best, best.x, curve, jnp.zeros(1, bool))

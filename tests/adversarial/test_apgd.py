@@ -28,22 +28,24 @@ def test_checkpoints_are_the_papers_and_exact_at_every_count():
 
 
 @partial(jax.jit, static_argnums=0)
-def run(name, xs, labels):
+def run(name, xs, labels, rho):
     norm, eps = BALLS[name]
 
     def one(x, y):
         objective = objectives.cross_entropy(PREDICT, y)
-        return apgd(objective, x, jax.random.key(0), eps=eps, steps=STEPS, norm=norm, random_start=False)
+        return apgd(objective, x, jax.random.key(0), eps=eps, steps=STEPS, norm=norm, random_start=False, rho=rho)
 
     return jax.vmap(one)(xs, labels)
 
 
+@pytest.mark.parametrize("rho", [0.75, 0.0])
 @pytest.mark.parametrize("name", ["linf", "l2"])
-def test_every_step_agrees_with_a_float64_oracle(name):
-    found, halvings = run(name, XS, LABELS), 0
+def test_every_step_agrees_with_a_float64_oracle(name, rho):
+    """With rho = 0 only the second condition halves."""
+    found, halvings = run(name, XS, LABELS, rho), 0
     for i, (x, y) in enumerate(zip(np.asarray(XS, np.float64), np.asarray(LABELS), strict=True)):
         f = oracle.cross_entropy(PARAMS, y)
-        curve, _, largest, halved = oracle.apgd(f, x.reshape(-1), BALLS[name][1], STEPS, name)
+        curve, _, largest, halved = oracle.apgd(f, x.reshape(-1), BALLS[name][1], STEPS, name, rho)
         np.testing.assert_allclose(found.curve[i], curve, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(found.curve[i].max(), largest, rtol=1e-4)
         halvings += len(halved)
@@ -52,7 +54,7 @@ def test_every_step_agrees_with_a_float64_oracle(name):
 
 @pytest.mark.parametrize("name", BALLS)
 def test_iterates_stay_in_ball_and_box_and_gain(name):
-    found, (norm, eps) = run(name, XS, LABELS), BALLS[name]
+    found, (norm, eps) = run(name, XS, LABELS, 0.75), BALLS[name]
     for points in (found.x, found.last):
         assert (jax.vmap(norm.size)(points - XS) <= eps * (1 + 1e-6)).all()
         assert points.min() >= 0
@@ -62,6 +64,11 @@ def test_iterates_stay_in_ball_and_box_and_gain(name):
     np.testing.assert_array_equal(found.flat, 0)
 
 
+def solve(f, x, key, attack=apgd, **settings):
+    """In one program: eagerly every operation is compiled alone."""
+    return jax.jit(lambda x, key: attack(f, x, key, **settings))(x, key)
+
+
 SLOPE = jnp.array([0.5, -2.0, 0.0, 1.0])
 
 
@@ -69,7 +76,7 @@ SLOPE = jnp.array([0.5, -2.0, 0.0, 1.0])
 def test_a_linear_objective_gains_eps_times_the_dual_norm(name, best):
     x = jnp.full(4, 0.5)
     f = lambda x: jnp.sum(SLOPE * x)  # noqa: E731
-    found = apgd(f, x, jax.random.key(0), eps=0.1, steps=50, norm=BALLS[name][0])
+    found = solve(f, x, jax.random.key(0), eps=0.1, steps=50, norm=BALLS[name][0])
     np.testing.assert_allclose(found.objective - f(x), best, rtol=1e-4)
 
 
@@ -79,7 +86,7 @@ def test_the_search_restarts_from_the_largest_value_but_gives_a_fooled_iterate()
     def odd(x):
         return objectives.Scored(-jnp.abs(x[0] - 0.03), x[0] > 0.5)
 
-    found = apgd(odd, jnp.zeros(1), jax.random.key(0), eps=1.0, steps=100, random_start=False)
+    found = solve(odd, jnp.zeros(1), jax.random.key(0), eps=1.0, steps=100, random_start=False)
     assert found.fooled
     assert found.x[0] > 0.5
     assert found.objective < -0.4
@@ -89,8 +96,8 @@ def test_the_search_restarts_from_the_largest_value_but_gives_a_fooled_iterate()
 def test_the_step_shrinks_until_a_narrow_peak_is_found():
     peak = lambda x: -jnp.sqrt(jnp.sum((x - 0.3712) ** 2))  # noqa: E731
     key, settings = jax.random.key(1), {"eps": 0.5, "steps": 100, "norm": norms.l2}
-    by_halving = apgd(peak, jnp.full(3, 0.4), key, **settings)
-    fixed = pgd(peak, jnp.full(3, 0.4), key, step_size=1.0, **settings)
+    by_halving = solve(peak, jnp.full(3, 0.4), key, **settings)
+    fixed = solve(peak, jnp.full(3, 0.4), key, attack=pgd, step_size=1.0, **settings)
     assert by_halving.objective > -0.02
     assert by_halving.objective > fixed.objective
 
@@ -111,34 +118,30 @@ def test_one_trace_for_a_grid_of_eps_examples_and_keys():
     chex.assert_tree_all_finite((first, second))
 
 
-def paired(name, steps=40, count=12):
-    """Mean objective of APGD less that of PGD with eps / 4, over nets from `count` seeds, 16 examples each."""
+@pytest.mark.parametrize("name", ["linf", "l2"])
+def test_at_equal_gradients_it_is_above_pgd_on_average(name):
+    """Nets from 40 seeds, 16 examples each; the mean difference is positive by a t interval of 95%."""
     norm, eps = BALLS[name]
-    xs = nets.examples(16)
+    xs, count = nets.examples(16), 40
 
-    @jax.jit
-    def difference(params, labels, ks):
+    def difference(net):
+        params, labels, ks = net
+
         def one(x, y, k):
             objective = objectives.cross_entropy(partial(nets.mlp, params), y)
-            ours = apgd(objective, x, k, eps=eps, steps=steps, norm=norm)
-            plain = pgd(objective, x, k, eps=eps, steps=steps, norm=norm, step_size=eps / 4)
+            ours = apgd(objective, x, k, eps=eps, steps=STEPS, norm=norm)
+            plain = pgd(objective, x, k, eps=eps, steps=STEPS, norm=norm, step_size=eps / 4)
             return ours.curve.max() - plain.curve.max()
 
         return jax.vmap(one)(xs, labels, ks).mean()
 
-    found = []
-    for seed in range(count):
-        params = [(jnp.asarray(w, jnp.float32), jnp.asarray(b, jnp.float32)) for w, b in nets.weights(seed)]
-        labels = jnp.argmax(jax.vmap(partial(nets.mlp, params))(xs), -1)
-        found.append(float(difference(params, labels, jax.random.split(jax.random.key(seed), 16))))
-    return np.array(found)
-
-
-@pytest.mark.parametrize("name", ["linf", "l2"])
-def test_at_equal_gradients_it_is_not_below_pgd_on_average(name):
-    found = paired(name)
-    error = found.std(ddof=1) / len(found) ** 0.5
-    assert found.mean() + 2.2 * error >= 0, (found.mean(), error)
+    each = [nets.weights(seed) for seed in range(count)]
+    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves), jnp.float32), *each)
+    labels = jax.vmap(lambda p: jnp.argmax(jax.vmap(partial(nets.mlp, p))(xs), -1))(params)
+    ks = jax.random.split(jax.random.key(0), (count, 16))
+    found = np.asarray(jax.jit(lambda *leaves: jax.lax.map(difference, leaves))(params, labels, ks))
+    error = found.std(ddof=1) / count**0.5
+    assert found.mean() > 2.023 * error, (found.mean(), error)
 
 
 def test_targets_are_the_likeliest_others_and_the_best_outcome_is_kept():
@@ -182,7 +185,7 @@ def test_below_four_classes_the_difference_of_logits_is_ascended(classes):
 @pytest.mark.parametrize("name", ["l2", "l1"])
 def test_flat_and_undefined_objectives_give_no_nan_in_x(name):
     def go(f):
-        return apgd(f, jnp.full(3, 0.5), jax.random.key(0), eps=0.1, steps=30, norm=BALLS[name][0])
+        return solve(f, jnp.full(3, 0.5), jax.random.key(0), eps=0.1, steps=30, norm=BALLS[name][0])
 
     flat, undefined = go(lambda x: 0.0 * x.sum()), go(lambda x: jnp.log(-x).sum())
     assert flat.flat == 1
