@@ -14,8 +14,20 @@ perturbation, and so beside it belong
 - a stamp (`stamp`): one meaningless pattern a class, of the same norm. D_rand labels 1/K of its examples truly, and a
   student that reads all others by their stamp learns the classes from those;
 - leakage (`leakage`): what a linear classifier on robust linear features alone learns from the constructed data.
+
+Clean accuracy of students (and of `leakage`) on scikit-learn's digits, MLP 64-256-256-10, L2 1.5, 50 steps, means of 4
+seeds on 597 images (standard errors over seeds .012 or less, of `leakage` .019 or less):
+
+              attack  noise  stamp  leakage
+    D_rand     .90     .10    .86     .92
+    D_det      .71     .00    .04     .68
+    D_other    .89     .00    .07     .92
+
+So a high number for D_rand says little; D_det and D_other have no true label to leak. (`leakage` used ten ridge
+features that meet its conditions at a radius of .25 and not at 1.5: they are linear and not robust here.)
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -27,11 +39,13 @@ from interp_jax.adversarial.attack import UNIT, Bounds, region
 from interp_jax.adversarial.norms import Norm
 from interp_jax.adversarial.objectives import Predict
 from interp_jax.adversarial.pgd import pgd
-from interp_jax.adversarial.usefulness import Feature
 from interp_jax.core import checks, keys
 from interp_jax.core.linalg import matmul
 from interp_jax.core.types import Array, ArrayLike, Key
 from interp_jax.linear import fits, logistic
+
+Represent = Callable[[Array], Array]
+"""`represent(x) -> [...]`, of one example."""
 
 FAR = 1e4
 ANYWHERE = norms.l2._replace(within=lambda d, eps, low, high: jnp.clip(d, low, high))
@@ -88,7 +102,7 @@ class Leakage(NamedTuple):
 
 
 def invert(
-    represent: Feature,
+    represent: Represent,
     start: Array,
     target: Array,
     *,
@@ -96,7 +110,7 @@ def invert(
     step_size: ArrayLike = 0.1,
     bounds: Bounds | None = UNIT,
 ) -> Inversion:
-    """Descend `|g(x) - target|_2` from `start` by L2-normalised steps inside the bounds (Ilyas et al. 2019, eq. 6).
+    """Descend `|g(x) - target|_2` from `start` by L2-normalised steps (Ilyas et al. 2019, section 3.1).
 
     The defaults are the paper's. The best iterate is kept, where the reference takes the last: a fixed step ends by
     circling the minimum at about its own length. If g is injective near x, the result is x itself: then the data set
@@ -144,7 +158,7 @@ def invert(
 
 
 def imitate(
-    represent: Feature,
+    represent: Represent,
     x: Array,
     start: Array,
     *,
@@ -214,8 +228,13 @@ def construct(
     """Make one example of D_rand or D_det, by targeted PGD from x, and its noise control.
 
     `max over |d| <= eps of log p(target | x + d)`, in steps normalised in the norm; for CIFAR-10 the paper has L2,
-    eps .5, step .1, 100 steps. The best iterate is kept, where the reference takes the last. key: of the noise. Where
-    eps, target or x is out of range and tracing hides it, both images are x, both sizes NaN, and nothing is hit.
+    eps .5, step .1, 100 steps. key: of the noise. Where eps, target or x is out of range and tracing hides it, both
+    images are x, both sizes NaN, and nothing is hit.
+
+    The last iterate is taken, as in the paper, and not the best as in `pgd`: where the target is the label already the
+    best comes early (log p rounds to 0), and the size of the perturbation would tell which labels of D_rand are true.
+    On digits the best had .24 and 1.45 there and elsewhere, and noise of these sizes taught .58 clean accuracy; the
+    last has 1.50 in both places, its noise .09 (2 seeds; MLP, L2 1.5).
     """
     objective = objectives.target_cross_entropy(predict, target)
     found = pgd(
@@ -229,25 +248,26 @@ def construct(
         bounds=bounds,
         random_start=False,
     )
-    size = norm.size(found.x - x)
+    sound = jnp.isfinite(found.last_objective)
+    made = jnp.where(sound, found.last, x)
+    size = norm.size(made - x)
     noise = noise_of_size(x, keys.stream(key, "noise"), size=size, norm=norm, bounds=bounds)
-    found_any = jnp.isfinite(found.objective)
     return Made(
-        x=found.x,
+        x=made,
         target=jnp.asarray(target),
-        hit=found.fooled,
-        size=jnp.where(found_any, size, jnp.nan),
+        hit=objective(made).fooled & sound,
+        size=jnp.where(sound, size, jnp.nan),
         noise=noise,
-        noise_size=jnp.where(found_any, norm.size(noise - x), jnp.nan),
-        noise_hit=objective(noise).fooled & found_any,
+        noise_size=jnp.where(sound, norm.size(noise - x), jnp.nan),
+        noise_hit=objective(noise).fooled & sound,
     )
 
 
 def noise_of_size(x: Array, key: Key, *, size: ArrayLike, norm: Norm = norms.l2, bounds: Bounds | None = UNIT) -> Array:
     """Add noise of exactly this norm: a uniform direction, lengthened until what the bounds leave of it has the size.
 
-    For L2 and Linf. Clipping noise of that norm instead would shorten it, on images with black ground by a third. If
-    the bounds leave too little room along the direction, all of the room is taken.
+    For L2 and Linf. Clipping noise of that norm instead would shorten it, on a black image by 29% in L2. If the bounds
+    leave too little room along the direction, all of the room is taken.
     """
     direction = norm.sample(key, x.shape, jnp.ones(())).astype(x.dtype)
     return stamp(x, direction, size=size, norm=norm, bounds=bounds)
@@ -317,10 +337,11 @@ def leakage(
     features explain; none found bounds nothing, for features that are not linear, or not among these, may leak. Below
     chance with many `following` is the opposite: the features kept y, which D_det labels y + 1.
 
-    That the features are robust is the caller's to certify: by `usefulness.linear_robust_usefulness` of each column at
-    least 0 for one class (Goh's first specification) and `usefulness.stable` for 80% of the test data (his second). He
-    took the ten features of a robust linear model, at L2 .25 on CIFAR-10, and reports 23.5 points for D_rand and no
-    leakage for D_det. He fits the paper's eq. 3, a linear loss for two classes; this is its multi-class counterpart.
+    That the features are robust, at the radius of the attack, is the caller's to certify: by
+    `usefulness.linear_robust_usefulness` of each column at least 0 for one class (Goh's first specification) and
+    `usefulness.stable` for 80% of the test data (his second). He took ten features of a robust linear model, at L2 .25
+    on CIFAR-10, and reports 23.5 points for D_rand and no leakage for D_det. He fits the paper's eq. 3, a linear loss
+    for two classes; this is its multi-class counterpart.
 
     Args:
         weight: W `[D, F]`, one column a feature.

@@ -114,14 +114,16 @@ def test_next_targets_wrap_and_refuse_labels_out_of_range(key):
     assert features.relabel_other(key, 12, 10) == -1
 
 
-def made(eps=2.0, n=8, **options):
+CONSTRUCT = jax.jit(
+    jax.vmap(lambda x, t, k, eps: features.construct(PREDICT, x, t, k, eps=eps, step_size=0.3, steps=20))
+)
+
+
+def made(n=8):
     xs = nets.examples(n)
     labels = jnp.argmax(jax.vmap(PREDICT)(xs), -1)
     targets = jax.vmap(lambda y: features.relabel_next(y, nets.CLASSES))(labels)
-    settings = {"step_size": 0.3, "steps": 20} | options
-    one = partial(features.construct, PREDICT, **settings)
-    run = jax.jit(jax.vmap(lambda x, t, k, eps: one(x, t, k, eps=eps), (0, 0, 0, None)))
-    return xs, targets, run(xs, targets, jax.random.split(jax.random.key(0), n), eps)
+    return xs, targets, CONSTRUCT(xs, targets, jax.random.split(jax.random.key(0), n), jnp.full(n, 2.0))
 
 
 def test_constructed_examples_reach_their_targets_and_their_noise_is_as_large():
@@ -141,6 +143,14 @@ def test_constructed_examples_reach_their_targets_and_their_noise_is_as_large():
     assert found.hit.mean() > 0.8
     assert found.noise_hit.mean() < 0.3
     np.testing.assert_array_equal(found.target, targets)
+
+
+def test_sizes_do_not_tell_which_labels_are_true():
+    xs = nets.examples(8)
+    labels = jnp.argmax(jax.vmap(PREDICT)(xs), -1)
+    found = CONSTRUCT(xs, labels, jax.random.split(jax.random.key(0), 8), jnp.full(8, 2.0))
+    assert found.hit.all()
+    np.testing.assert_allclose(found.size, 2.0, rtol=1e-5)
 
 
 def test_noise_points_everywhere_and_has_its_size_in_the_corner_of_the_box(key):
@@ -236,13 +246,14 @@ def test_bad_values_are_named(call, message, key):
 
 
 def test_bad_values_that_tracing_hides_leave_the_image_and_hit_nothing(key):
-    run = jax.jit(partial(features.construct, PREDICT, step_size=0.1, steps=3))
-    x = nets.examples(1)[0]
-    for target, eps in ((-1, 0.5), (nets.CLASSES, 0.5), (1, -1.0), (1, jnp.nan)):
-        found = run(x, target, key, eps=eps)
-        np.testing.assert_array_equal(found.x, x)
-        np.testing.assert_array_equal(found.noise, x)
-        assert not found.hit
-        assert not found.noise_hit
-        assert jnp.isnan(found.size)
-        assert jnp.isnan(found.noise_size)
+    xs, targets = nets.examples(8), jnp.array([-1, nets.CLASSES, 1, 1, 1, 1, 1, 1])
+    xs = xs.at[4].add(1.0)
+    epsilons = jnp.array([0.5, 0.5, -1.0, jnp.nan, 0.5, 0.5, 0.5, 0.5])
+    found = CONSTRUCT(xs, targets, jax.random.split(key, 8), epsilons)
+    np.testing.assert_array_equal(found.x[:5], xs[:5])
+    np.testing.assert_array_equal(found.noise[2:5], xs[2:5])
+    chex.assert_tree_all_finite((found.x, found.noise))
+    assert not found.hit[:5].any()
+    assert not found.noise_hit[:5].any()
+    np.testing.assert_array_equal(jnp.isnan(found.size), jnp.isnan(found.noise_size))
+    np.testing.assert_array_equal(jnp.isnan(found.size), np.arange(8) < 5)

@@ -83,13 +83,15 @@ def test_theorem_2_is_the_minimum_that_direct_searches_find():
     with jax.enable_x64(True):
         truth, start = model(size=2, dtype=jnp.float64), gaussian.Gaussian(jnp.zeros(2), 2 * jnp.eye(2))
         found = jax.jit(jax.vmap(partial(gaussian.minimise, steps=60), (None, 0, None)))(truth, lams, start)
-        closed = jax.vmap(gaussian.robust_maximum_likelihood, (None, 0))(truth, lams)
+        closed = jax.jit(jax.vmap(gaussian.robust_maximum_likelihood, (None, 0)))(truth, lams)
         assert closed.covariance.dtype == found.model.mean.dtype == jnp.float64
         np.testing.assert_allclose(found.model.covariance, closed.covariance, rtol=1e-9)
         np.testing.assert_allclose(found.model.mean, closed.mean, rtol=1e-9)
         eps = jnp.sqrt(jax.vmap(gaussian.mean_square_step, (0, None, 0))(closed, truth, lams))
-        np.testing.assert_allclose(jax.vmap(gaussian.robust_multiplier, (0, None))(eps, truth), lams, rtol=1e-12)
-        np.testing.assert_allclose(jax.vmap(gaussian.multiplier, (0, 0, None))(eps, closed, truth), lams, rtol=1e-12)
+        roots = jax.jit(jax.vmap(gaussian.robust_multiplier, (0, None)))(eps, truth)
+        np.testing.assert_allclose(roots, lams, rtol=1e-12)
+        roots = jax.jit(jax.vmap(gaussian.multiplier, (0, 0, None)))(eps, closed, truth)
+        np.testing.assert_allclose(roots, lams, rtol=1e-12)
         found, closed = jax.tree.map(np.asarray, (found, closed))
     for i, lam in enumerate(lams):
         mean, covariance = oracle.robust_fit(*moments(size=2), lam)

@@ -75,9 +75,8 @@ def robust_fit(true_mean, true_covariance, lam):
 
     wide = np.linalg.cholesky(true_covariance + 3 / lam * np.eye(size))
     point = np.concatenate([np.zeros(size), wide[lower]])
-    for method in ("Nelder-Mead", "BFGS", "BFGS"):
-        options = {"maxiter": 6000, "maxfev": 6000, "xatol": 1e-9, "fatol": 1e-12} if method == "Nelder-Mead" else {}
-        point = optimize.minimize(value, point, method=method, options=options).x
+    for _ in range(3):
+        point = optimize.minimize(value, point, method="BFGS").x
     return unpack(point)
 
 
