@@ -254,7 +254,8 @@ def judge(s: Settings, flags: dict[str, Numpy]) -> list[Finding]:
 def pictures(found: dict[str, dict[str, Numpy]]) -> list[records.Picture]:
     """Draw accuracies and the checks of every kind of model."""
     accuracies = {kind: {"clean": columns["clean"], "PGD": columns["pgd"]} for kind, columns in found.items()}
-    made = {kind: {name: columns[name] for name in ("flat", "rough", "black_box")} for kind, columns in found.items()}
+    shown = ("flat", "rough", "loss", "black_box")
+    made = {kind: {name: columns[name] for name in shown} for kind, columns in found.items()}
     return [
         records.Picture(
             "accuracy",
@@ -264,9 +265,9 @@ def pictures(found: dict[str, dict[str, Numpy]]) -> list[records.Picture]:
         ),
         records.Picture(
             "checks",
-            figures.groups(made, title="Three of the checks", ylabel="share or relative error"),
-            "Zero gradients (flat), wrong predictions of the gradient (rough), falls to Square only (black box).",
-            "Dots of three checks for each kind of model; sound models lie at zero.",
+            figures.groups(made, title="Four of the checks", ylabel="share or relative error"),
+            "Zero gradients (flat), gradients that predict wrongly (rough), falls to another loss or to Square only.",
+            "Dots of four checks for each kind of model; sound models lie at zero.",
         ),
     ]
 

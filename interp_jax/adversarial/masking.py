@@ -25,14 +25,15 @@ class Symptoms(NamedTuple):
     """One number a check, of one example or, averaged, of one model; NaN where it was not made.
 
     flat: the share of PGD's gradients that are zero or not finite. rough: how wrong the gradient predicts the margin's
-    change over a tenth of the radius, `|got - predicted| / (|got| + |predicted|)`. one_step, noise, black_box,
-    transfer: 1 where FGSM, random points, Square (values alone) or points made on another model fool and PGD does not.
-    unbounded: 1 where PGD does not fool with the whole input range as its ball. climbing: the share of the rise of
-    PGD's objective that came in the last quarter of its steps.
+    change over a tenth of the radius, `|got - predicted| / (|got| + |predicted|)`. loss, one_step, noise, black_box,
+    transfer: 1 where PGD on the margin, FGSM, random points, Square (values alone) or points made on another model
+    fool and PGD on the cross entropy does not. unbounded: 1 where PGD does not fool with the whole input range as its
+    ball. climbing: the share of the rise of PGD's objective that came in the last quarter of its steps.
     """
 
     flat: Array
     rough: Array
+    loss: Array
     one_step: Array
     noise: Array
     black_box: Array
@@ -41,7 +42,7 @@ class Symptoms(NamedTuple):
     climbing: Array
 
 
-THRESHOLDS = Symptoms(*map(jnp.float32, (0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05, 0.1)))
+THRESHOLDS = Symptoms(*map(jnp.float32, (0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.05, 0.1)))
 
 
 def symptoms(
@@ -94,6 +95,7 @@ def symptoms(
     return Symptoms(
         flat=found.flat,
         rough=_rough(predict, x, label, eps, norm, bounds),
+        loss=beats(ascend(objectives.margin(predict, label), eps, "margin")),
         one_step=beats(fgsm(loss, x, eps=eps, **shared)),
         noise=beats(noise(loss, x, keys.stream(key, "noise"), eps=eps, draws=steps, **shared)),
         black_box=beats(squares),
@@ -113,7 +115,7 @@ def average(found: Symptoms, correct: Array) -> Symptoms:
 def verdict(found: Symptoms, thresholds: Symptoms = THRESHOLDS) -> tuple[str, ...]:
     """Name the checks that expose a model: none means that its robust accuracy may be believed as far as they see.
 
-    >>> verdict(Symptoms(0.9, 0.1, 0.0, 0.0, 0.2, float("nan"), 0.0, 0.1))
+    >>> verdict(Symptoms(0.9, 0.1, 0.0, 0.0, 0.0, 0.2, float("nan"), 0.0, 0.1))
     ('flat', 'black_box')
     """
     return tuple(name for name, value in found._asdict().items() if float(value) > float(getattr(thresholds, name)))
