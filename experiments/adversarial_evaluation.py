@@ -41,7 +41,6 @@ from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer, trainer
 
 Examples = tuple[Array, Array]  # images [N, H, W, 1] and labels [N]
-SPLIT = 7  # of digits into training and test images, the same for all seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +73,6 @@ class Settings(cli.Settings):
         checks.positive(lr=self.lr, eps=self.eps)
 
 
-def data(s: Settings) -> tuple[Examples, Examples]:
-    """Give the training set and the test images that are attacked."""
-    if s.data == "fashion-mnist":
-        train, test = images.fashion_mnist()
-    else:
-        every = images.digits()
-        rows = streams.split(jax.random.key(SPLIT), len(every.labels), 597)
-        train, test = ([values[np.asarray(each)] for values in every] for each in rows)
-    first = [jnp.asarray(values[: s.images]) for values in test]
-    return (jnp.asarray(train[0]), jnp.asarray(train[1])), (first[0], first[1])
-
-
 def network(s: Settings) -> Net:
     """Give the model of these settings."""
     if s.data == "digits":
@@ -99,12 +86,8 @@ def train(s: Settings, kind: str, data: Examples) -> Sweep:
     perturb = training.by_pgd(eps=s.eps, step_size=s.eps / 3, steps=7)
     loss = training.standard(net.apply) if kind == SOUND[0] else training.adversarial(net.apply, perturb)
 
-    def batch(data: Examples, key: Key, t: Array) -> tuple[Array, Array]:
-        rows = streams.uniform_indices(key, t, len(data[1]), s.batch)
-        return data[0][rows], data[1][rows]
-
     def make(lr: Array) -> Trainer:
-        return trainer(net.init, loss, batch, optax.adam(lr))
+        return trainer(net.init, loss, streams.batches(s.batch), optax.adam(lr))
 
     return sweep(
         make, table.grid({"lr": [s.lr]}, s.seeds), data, steps=s.steps, chunk=s.chunk,
@@ -284,7 +267,9 @@ def run(s: Settings) -> None:
         presets=list(PRESETS), small=s.data == "digits",
     )  # fmt: skip
     claims(s)
-    train_set, test_set = data(s)
+    data = images.by_name(s.data)
+    train_set = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
+    test_set = jnp.asarray(data.test.images[: s.images]), jnp.asarray(data.test.labels[: s.images])
     trained = {kind: train(s, kind, train_set) for kind in SOUND}
     if any(len(done.runs) < s.seeds for done in trained.values()):
         print(f"part {s.part} is done: run without --part when all are, to measure and report")

@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-from interp_jax.data import idx
+from interp_jax.data import idx, streams
 
 FASHION_CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -63,6 +64,15 @@ def digits() -> Labelled:
     return Labelled((pixels / 16).astype(np.float32).reshape(-1, 8, 8, 1), labels.astype(np.int32))
 
 
+def by_name(name: str) -> Split:
+    """Load "digits" (a fixed random 1,200 for training, 597 for testing), "fashion-mnist" or "mnist"."""
+    if name != "digits":
+        return load(name)
+    every = digits()
+    train, test = (np.asarray(rows) for rows in streams.split(jax.random.key(1998), len(every.labels), 597))
+    return Split(*(Labelled(every.images[rows], every.labels[rows]) for rows in (train, test)))
+
+
 def fashion_mnist(folder: str | os.PathLike | None = None) -> Split:
     """Load Fashion-MNIST (Xiao et al. 2017): 60,000 and 10,000 images of 28 x 28 pixels, 10 classes (FASHION_CLASSES).
 
@@ -79,6 +89,8 @@ def mnist(folder: str | os.PathLike | None = None) -> Split:
 
 def load(name: str, folder: str | os.PathLike | None = None) -> Split:
     """Load the four idx files of a data set in DIGESTS; raise FileNotFoundError or ValueError that says what to do."""
+    if name not in DIGESTS:
+        raise ValueError(f"want a data set among {[*DIGESTS]}, got {name!r}")
     place = find(name, folder)
     paths = [_present(place, file, name) for file in FILES]
     arrays = [

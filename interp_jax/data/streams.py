@@ -3,12 +3,14 @@
 Both streams cost work in proportion to the batch, whatever the size of the data.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
 
 from interp_jax.core import checks, keys
-from interp_jax.core.types import Array, ArrayLike, Key
+from interp_jax.core.types import Array, ArrayLike, Key, PyTree
 
 _ROUNDS = 24
 
@@ -22,6 +24,22 @@ def uniform_indices(key: Key, t: ArrayLike, n: int, batch: int) -> Array:
     """
     checks.whole(1, n=n, batch=batch)
     return jax.random.randint(keys.at(key, t), (batch,), 0, n)
+
+
+def batches(size: int) -> Callable[[PyTree, Key, ArrayLike], PyTree]:
+    """Make `batch(data, key, t)` for `train.trainer`: the same random rows of every array, drawn as `uniform_indices`.
+
+    >>> xs, labels = batches(2)((jnp.zeros((9, 3)), jnp.arange(9)), jax.random.key(0), 0)
+    >>> xs.shape, labels.shape
+    ((2, 3), (2,))
+    """
+    checks.whole(1, size=size)
+
+    def batch(data: PyTree, key: Key, t: ArrayLike) -> PyTree:
+        rows = uniform_indices(key, t, len(jax.tree.leaves(data)[0]), size)
+        return jax.tree.map(lambda leaf: leaf[rows], data)
+
+    return batch
 
 
 def epoch_indices(key: Key, t: ArrayLike, n: int, batch: int) -> Array:

@@ -67,20 +67,23 @@ class Conv(nn.Module):
 
 
 class MLP(nn.Module):
-    """Dense layers of these widths, ReLU between them. An input of any shape is flattened."""
+    """Dense layers of these widths, ReLU between them. An input of any shape is flattened.
+
+    `represent=True` gives the layer before the last, after its ReLU.
+    """
 
     widths: Sequence[int]
     param_dtype: jnp.dtype = jnp.float32
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Give `[widths[-1]]`."""
+    def __call__(self, x: Array, *, represent: bool = False) -> Array:
+        """Give `[widths[-1]]`, or the representation `[widths[-2]]`."""
+        kinds = {"param_dtype": self.param_dtype, "dtype": self.dtype}
         x = x.reshape(-1)
-        for i, width in enumerate(self.widths):
-            x = Dense(width, param_dtype=self.param_dtype, dtype=self.dtype)(x)
-            x = nn.relu(x) if i + 1 < len(self.widths) else x
-        return x
+        for width in self.widths[:-1]:
+            x = nn.relu(Dense(width, **kinds)(x))
+        return x if represent else Dense(self.widths[-1], **kinds)(x)
 
 
 class CNN(nn.Module):
