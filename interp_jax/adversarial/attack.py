@@ -65,8 +65,8 @@ class Region(NamedTuple):
     norm: Norm
 
     def confine(self, d: Array) -> Array:
-        """Give the nearest perturbation inside."""
-        return self.norm.within(d, self.eps, self.low - self.x, self.high - self.x)
+        """Give the nearest perturbation inside; a radius that is none, hidden by tracing, is taken as 0."""
+        return self.norm.within(d, jnp.where(self.eps >= 0, self.eps, 0.0), self.low - self.x, self.high - self.x)
 
     def point(self, d: Array) -> Array:
         """Give `x + d`, which rounding does not take out of the bounds."""

@@ -1,13 +1,13 @@
 """Layers and networks in flax.linen, for ONE example; `functional` turns a module into two functions of params."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from interp_jax.core.types import Apply, Array, Key, PyTree
+from interp_jax.core.types import Array, Key, PyTree
 from interp_jax.models import convolution
 
 Initializer = jax.nn.initializers.Initializer
@@ -19,7 +19,7 @@ class Net(NamedTuple):
     """init: `key -> params`. apply: `(params, x) -> y`, for one example; keywords go to the module."""
 
     init: Callable[[Key], PyTree]
-    apply: Apply
+    apply: Callable[..., Any]
 
 
 def functional(module: nn.Module, *example: jax.typing.ArrayLike | jax.ShapeDtypeStruct) -> Net:
