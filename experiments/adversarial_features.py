@@ -1,6 +1,6 @@
 """Are adversarial examples features? Data sets that hold only robust, or only non-robust, features.
 
-    python experiments/adversarial_features.py quick     about two minutes on two CPU cores: digits, 3 teachers, an MLP
+    python experiments/adversarial_features.py quick     about two minutes on two CPU cores: digits, 5 teachers, an MLP
     python experiments/adversarial_features.py medium    about an hour there: Fashion-MNIST (scripts/data), 5 teachers
     python experiments/adversarial_features.py full      60,000 images and a residual network, for an accelerator
 
@@ -57,7 +57,7 @@ CLASSES = 10
 class Settings(cli.Settings):
     """The experiment's settings; all radii and steps are L2, pixels in [0, 1]."""
 
-    seeds: int = 3
+    seeds: int = 5
     """How many teachers of each kind."""
     students: int = 1
     """Students of each teacher, data set and learning rate."""

@@ -200,9 +200,14 @@ def groups(values: Mapping[str, Mapping[str, ArrayLike]], *, title: str, ylabel:
             for at, group in enumerate(cells.values()):
                 if name in group:
                     _cell(axes, at + shift, group[name], i, level, name if at == 0 else None)
-        axes.set_xticks(range(len(cells)), [textwrap.fill(name, 14) for name in cells], fontsize=7.5)
+        axes.set_xticks(range(len(cells)), [_broken(name, 60 // len(cells)) for name in cells], fontsize=7.5)
         _legend(figure, axes)
     return figure
+
+
+def _broken(name: str, width: int) -> str:
+    """Break a label at its spaces."""
+    return textwrap.fill(name, max(width, 1), break_long_words=False)
 
 
 def _cell(axes: Axes, x: float, value: Numpy, i: int, level: float, label: str | None) -> None:
