@@ -24,7 +24,7 @@ seeds on 597 images (standard errors over seeds .012 or less, of `leakage` .019 
     D_other    .89     .00    .07     .92
 
 So a high number for D_rand says little; D_det and D_other have no true label to leak. (`leakage` used ten ridge
-features that meet its conditions at a radius of .25 and not at 1.5: they are linear and not robust here.)
+features, of which eight meet its conditions at a radius of .25 and none at 1.5: they are linear and not robust here.)
 """
 
 from collections.abc import Callable
@@ -233,7 +233,7 @@ def construct(
 
     The last iterate is taken, as in the paper, and not the best as in `pgd`: where the target is the label already the
     best comes early (log p rounds to 0), and the size of the perturbation would tell which labels of D_rand are true.
-    On digits the best had .24 and 1.45 there and elsewhere, and noise of these sizes taught .58 clean accuracy; the
+    On digits the best had .26 and 1.45 there and elsewhere, and noise of these sizes taught .58 clean accuracy; the
     last has 1.50 in both places, its noise .09 (2 seeds; MLP, L2 1.5).
     """
     objective = objectives.target_cross_entropy(predict, target)
