@@ -52,6 +52,16 @@ def test_every_step_agrees_with_a_float64_oracle(name, rho):
     assert halvings >= len(XS)
 
 
+def test_every_sparse_step_agrees_with_a_float64_oracle():
+    found, returns = run("l1", XS, LABELS, 0.75), 0
+    for i, (x, y) in enumerate(zip(np.asarray(XS, np.float64), np.asarray(LABELS), strict=True)):
+        f = oracle.cross_entropy(PARAMS, y)
+        curve, returned = oracle.sparse_apgd(f, x.reshape(-1), BALLS["l1"][1], STEPS)
+        np.testing.assert_allclose(found.curve[i], curve, rtol=1e-4, atol=1e-4)
+        returns += len(returned)
+    assert returns >= len(XS)
+
+
 @pytest.mark.parametrize("name", BALLS)
 def test_iterates_stay_in_ball_and_box_and_gain(name):
     found, (norm, eps) = run(name, XS, LABELS, 0.75), BALLS[name]

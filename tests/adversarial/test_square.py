@@ -102,6 +102,25 @@ def test_linf_begins_with_random_stripes_and_moves_one_square():
     assert columns[:, -1].any()
 
 
+def test_squares_shrink_by_the_schedule_from_the_first_proposal_on():
+    """An objective that never rises keeps the beginning, so that each proposal shows its square."""
+    seen, steps = [], 100
+
+    def constant(x):
+        jax.debug.callback(seen.append, x, ordered=True)
+        return 0.0 * x[0, 0, 0]
+
+    jax.block_until_ready(square(constant, jnp.full((12, 12, 6), 0.5), jax.random.key(0), eps=0.25, steps=steps))
+    jax.effects_barrier()
+    first, *others = map(np.asarray, seen)
+    assert len(others) == steps
+    heights = np.array([(np.abs(other - first) > 1e-6).any((1, 2)).sum() for other in others])
+    halved = np.array([sum(10000 * t // steps > mark for mark in module.HALVINGS) for t in range(steps)])
+    sides = np.maximum(np.round(np.sqrt(0.8 * 144 / 2.0**halved)), 1)
+    assert (heights <= sides).all()
+    assert (heights == sides).mean() > 0.9
+
+
 def test_equation_2_gives_the_bumps():
     shape = (11, 12, 1)
 

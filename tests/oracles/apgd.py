@@ -1,5 +1,7 @@
 """Auto-PGD in float64 with loops and lists, from algorithm 1 and section 3 of Croce and Hein (2020).
 
+In the L1 ball, the rule of Croce and Hein (2021), section 4.
+
 One reading has to be chosen: at iteration `w` in `W` the conditions are judged on f(x_0) .. f(x_w), and x_w itself is
 the one replaced by x_max (the listing computes x_{w + 1} first, and replaces that).
 """
@@ -81,3 +83,44 @@ def apgd(f, x, eps, n, norm, rho=0.75, alpha=0.75):
         if loss > best[1]:
             best = point, loss, gradient
     return np.array(losses), best[0], best[1], halved
+
+
+def project_l1(d, x, eps):
+    """The nearest perturbation in L1 ball and unit box: shrink every entry by one multiplier, then clip."""
+
+    def shrunk(multiplier):
+        return np.clip(np.sign(d) * np.maximum(np.abs(d) - multiplier, 0), -x, 1 - x)
+
+    if np.abs(shrunk(0)).sum() <= eps:
+        return shrunk(0)
+    small, large = 0.0, np.abs(d).max()
+    for _ in range(200):
+        middle = (small + large) / 2
+        small, large = (small, middle) if np.abs(shrunk(middle)).sum() <= eps else (middle, large)
+    return shrunk(large)
+
+
+def sparse_apgd(f, x, eps, n):
+    """Give every f(x_k), and the iterations at which the search went back to its best."""
+    every, count, support = max(n * 4 // 100, 1), ceil(x.size / 5), x.size
+    eta, d = eps, np.zeros_like(x)
+    loss, gradient = f(x)
+    losses, best, returned = [loss], (d, loss, gradient), []
+    for k in range(n):
+        if k > 0 and k % every == 0:
+            now = np.count_nonzero(np.abs(best[0]) > 1e-12)
+            if now < 0.95 * support:
+                eta, (d, loss, gradient) = eps, best
+                returned.append(k)
+            else:
+                eta = max(eta / 1.5, eps / 10)
+            count, support = max(ceil(now / 1.5), 1), now
+        largest = np.argsort(-np.abs(gradient))[:count]
+        step = np.zeros_like(d)
+        step[largest] = np.sign(gradient[largest]) / count
+        d = project_l1(d + eta * step, x, eps)
+        loss, gradient = f(x + d)
+        losses.append(loss)
+        if loss > best[1]:
+            best = d, loss, gradient
+    return np.array(losses), returned
