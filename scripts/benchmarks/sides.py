@@ -24,7 +24,18 @@ def _vae(seeds: int) -> list[Side]:
     ]
 
 
+def _pgd() -> list[Side]:
+    """PGD-20 in Linf on the Wong-Kolter network, 256 images: ours, 20 single gradients, torchattacks, foolbox."""
+    return [
+        Side("ours", "pgd_jax.py", unit="images"),
+        Side("ours, 20 jitted gradients", "pgd_jax.py", ("--single",), "images"),
+        Side("torchattacks", "pgd_torch.py", unit="images", peer="attacks"),
+        Side("foolbox, jitted JAX model", "pgd_foolbox.py", unit="images", peer="attacks"),
+    ]
+
+
 BENCHMARKS: dict[str, list[Side]] = {
+    "pgd": _pgd(),
     "vae_1": _vae(1),
     "vae_4": _vae(4),
     "vae_8": _vae(8),
