@@ -177,6 +177,21 @@ def test_an_l2_proposal_uses_the_whole_radius_and_empties_the_second_square():
     np.testing.assert_allclose(inside + outside, np.tile(total + (9 - total.sum()) / 2, (50, 1)), rtol=1e-4)
 
 
+def test_l2_proposals_from_nothing_are_signed_bumps_in_both_positions():
+    x = jnp.zeros((6, 7, 2))
+    change = jax.jit(jax.vmap(lambda k: module._square_l2(region_of(x, 1.0), k, x, jnp.float32(0.2))))
+    positions = [oracle.pair(3), oracle.pair(3).T]
+    seen = set()
+    for moved in np.asarray(change(jax.random.split(jax.random.key(6), 60))):
+        row, column = np.argwhere(np.abs(moved).sum(-1) > 0).min(0)
+        patch = moved[row : row + 3, column : column + 3] * 2**0.5
+        likeness = np.stack([(patch * position[..., None]).sum((0, 1)) for position in positions])
+        turn = int(np.abs(likeness).sum(1).argmax())
+        np.testing.assert_allclose(np.abs(likeness[turn]), 1, rtol=1e-4)
+        seen |= {(turn, *np.sign(likeness[turn]))}
+    assert len(seen) == 8
+
+
 def test_no_gradient_is_asked_for():
     @jax.custom_jvp
     def steps(x):
