@@ -96,9 +96,10 @@ class CNN(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Give logits `[classes]`."""
+    def __call__(self, x: Array, *, represent: bool = False) -> Array:
+        """Give logits `[classes]`, or the representation `[channels[-1]]`."""
         kinds = {"param_dtype": self.param_dtype, "dtype": self.dtype}
         for features in self.channels:
             x = nn.relu(Conv(features, 3, 2, convolve=self.convolve, **kinds)(x))
-        return Dense(self.classes, **kinds)(x.mean((0, 1)))
+        x = x.mean((0, 1))
+        return x if represent else Dense(self.classes, **kinds)(x)
