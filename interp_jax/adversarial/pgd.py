@@ -7,10 +7,20 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.adversarial import norms
-from interp_jax.adversarial.attack import UNIT, Attack, Best, Bounds, finish, guarded, region, value_and_gradient
+from interp_jax.adversarial.attack import (
+    UNIT,
+    Attack,
+    Best,
+    Bounds,
+    finish,
+    guarded,
+    region,
+    strongest,
+    value_and_gradient,
+)
 from interp_jax.adversarial.norms import Norm
 from interp_jax.adversarial.objectives import Scored
-from interp_jax.core import checks
+from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, ArrayLike, Key
 
 TINY = 1e-30
@@ -34,7 +44,8 @@ def pgd(
     """Ascend the objective inside a ball: `d <- P(d + step_size ascend(g))` (Madry et al. 2018, eq. 2 and appendix).
 
     `P` is the nearest point of ball and bounds together. torchattacks and foolbox project on the ball, then clip, and
-    return the last iterate; here the best is kept and the last reported beside it.
+    return the last iterate; here the best is kept and the last reported beside it. In L1 a step moves one entry, which
+    is weak: `apgd` has the sparse rule made for it.
 
     >>> attack = pgd(lambda x: x.sum(), jnp.zeros(3), jax.random.key(0), eps=0.5, step_size=0.2, steps=5)
     >>> attack.x.tolist(), bool(attack.fooled)
@@ -112,7 +123,7 @@ def noise(
     judged = guarded(objective, where)
 
     def draw(best: Best, i: Array) -> tuple[Best, tuple[Array, Array]]:
-        point = where.point(where.draw(jax.random.fold_in(key, i)))
+        point = where.point(where.draw(keys.at(key, i)))
         seen = judged(point)
         return best.keep(point, seen), (point, seen.value)
 
@@ -129,7 +140,4 @@ def restarts(attack: Callable[[Key], Attack], key: Key, *, count: int) -> Attack
     (4,)
     """
     checks.whole(1, count=count)
-    found = jax.vmap(lambda i: attack(jax.random.fold_in(key, i)))(jnp.arange(count))
-    value = jnp.where(jnp.isnan(found.objective), -jnp.inf, found.objective)
-    order = jnp.lexsort((value, found.fooled))
-    return jax.tree.map(lambda leaf: leaf[order[-1]], found)
+    return strongest(jax.vmap(lambda i: attack(keys.at(key, i)))(jnp.arange(count)))
