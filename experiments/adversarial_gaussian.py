@@ -9,7 +9,8 @@ of least robust loss (Theorem 2) and the least cosine between a classifier's gra
 an attack by gradient ascent on sampled examples, the minimum of the robust loss by descent, the least alignment by
 descent over means. Theorem 1 as printed leaves the likelihood's 1/2 out: the factor of two is a claim of its own.
 
-A run of the sweep is a seed, that is one random truth; its one step measures everything.
+A run of the sweep is a seed, that is one random truth; its one step measures everything. Grids of matrices are walked
+(`lax.map`): two large batches of LAPACK calls at once can lock each other out for good on a CPU (jaxlib before 0.11.2).
 """
 
 import dataclasses
@@ -148,12 +149,16 @@ def theorem_2(s: Settings, truth: Gaussian, xs: Array, ys: Array) -> dict[str, A
 
     def gaps(lam: Array) -> dict[str, Array]:
         start = Gaussian(jnp.zeros(s.dims), (1 + 2 / lam) * jnp.eye(s.dims))
-        found, _, gradient = jax.vmap(lambda g: gaussian.minimise(g, lam, start, steps=s.steps))(known)
         closed = gaussian.robust_maximum_likelihood(truth, lam)
-        apart = jnp.where(gradient < FLAT, jax.vmap(distance, (0, None))(found, closed), jnp.nan)
+
+        def gap(known: Gaussian) -> Array:
+            found, _, gradient = gaussian.minimise(known, lam, start, steps=s.steps)
+            return jnp.where(gradient < FLAT, distance(found, closed), jnp.nan)
+
+        apart = jax.lax.map(gap, known)
         return {"difference": apart[0], "sampled": apart[1:], "ordinary": distance(truth, closed)}
 
-    return jax.vmap(gaps)(jnp.array(s.lams, jnp.float32))
+    return jax.lax.map(gaps, jnp.array(s.lams, jnp.float32))
 
 
 def least_alignment(covariance: Array, starts: Array) -> Array:
@@ -181,8 +186,7 @@ def theorem_3(s: Settings, frame: Frame, key: Key) -> dict[str, Array]:
     def robust(radius: Array) -> Array:
         return gaussian.robust_maximum_likelihood(truth, gaussian.robust_multiplier(radius, truth)).covariance
 
-    robust_ones = jax.vmap(robust)(radii)
-    every = jnp.concatenate([jax.vmap(frame.covariance)(conditions), truth.covariance[None], robust_ones])
+    compared, robust_ones = jax.vmap(frame.covariance)(conditions), jax.vmap(robust)(radii)
     means = jax.random.normal(keys.stream(key, "means"), (s.means, s.dims))
 
     def one(covariance: Array) -> dict[str, Array]:
@@ -195,7 +199,7 @@ def theorem_3(s: Settings, frame: Frame, key: Key) -> dict[str, Array]:
             "bound": gaussian.worst_alignment(covariance),
         }
 
-    found = jax.vmap(one)(every)
+    found = jax.lax.map(one, jnp.concatenate([compared, truth.covariance[None], robust_ones]))
     split = len(s.conditions)
     return {name: v[:split] for name, v in found.items()} | {f"robust_{name}": v[split:] for name, v in found.items()}
 
@@ -306,10 +310,8 @@ def pictures(s: Settings, found: dict[str, Numpy]) -> list[records.Picture]:
     def against(
         name: str, x: Sequence[float], series: dict[str, Numpy], title: str, xlabel: str, ylabel: str, *words: str
     ) -> records.Picture:
-        drawn = figures.against_strength(
-            np.array(x), series, title=title, xlabel=f"{xlabel} (log scale)", ylabel=ylabel
-        )
-        return records.Picture(name, drawn, *words)
+        labels = {"title": title, "xlabel": f"{xlabel} (log scale)", "ylabel": ylabel}
+        return records.Picture(name, figures.against_strength(np.array(x), series, **labels), *words)
 
     exponents = {f"{n:,} examples": found["sampled"][:, :, i] for i, n in enumerate(s.samples)}
     exponents = {"exact moments": found["difference"], **exponents, "ordinary": found["ordinary"]}
@@ -394,10 +396,7 @@ def _panel(model: Gaussian, truth: Gaussian, pixels: int, reach: float = 4.2) ->
 
 
 def table_of(s: Settings, found: dict[str, Numpy]) -> dict[str, Numpy]:
-    """Give the tidy table: a row a seed, quantity and place on the quantity's grid (`at`).
-
-    That is C over its least for rises, lam for distances, the radius (0: ordinary likelihood) or the condition number.
-    """
+    """Give the tidy table. at: C over its least, lam, condition number, or radius (0: ordinary likelihood)."""
     sampled = {f"sampled_{n}": found["sampled"][:, :, i] for i, n in enumerate(s.samples)}
     grids = {"rise": s.margins, "robust": (0.0, *s.radii), "difference": s.lams, "ordinary": s.lams, "sampled": s.lams}
     parts = []
