@@ -1,7 +1,7 @@
 """Do the theorems on robust likelihood of two Gaussians hold, constants included?
 
     python experiments/adversarial_gaussian.py quick     half a minute on two CPU cores: 5 dimensions, 32 seeds
-    python experiments/adversarial_gaussian.py full      about seven minutes there: 20 dimensions, 200 seeds, larger samples
+    python experiments/adversarial_gaussian.py full      seven minutes there: 20 dimensions, 200 seeds, larger samples
 
 Ilyas et al. (2019), section 4: with `x | y ~ N(y mean, covariance)`, the adversary's gain (Theorem 1), the parameters
 of least robust loss (Theorem 2) and the least cosine between a classifier's gradient and the line between the classes
