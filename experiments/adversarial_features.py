@@ -61,7 +61,7 @@ class Settings(cli.Settings):
     """How many teachers of each kind."""
     students: int = 1
     """Students of each teacher, data set and learning rate."""
-    data: Literal["digits", "fashion-mnist"] = "digits"
+    data: Literal["digits", "fashion-mnist", "cifar-10"] = "digits"
     """Which images."""
     model: Literal["mlp", "cnn", "resnet"] = "mlp"
     """Teachers and students: an MLP, the Wong-Kolter network, a ResNet-18 of width 16."""
@@ -92,18 +92,8 @@ class Settings(cli.Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = {
-            "students",
-            "images",
-            "tested",
-            "attacked",
-            "made_steps",
-            "invert_steps",
-            "teacher_steps",
-            "steps",
-            "batch",
-        }
-        checks.whole(1, **{name: getattr(self, name) for name in counts})
+        counts = ("students", "images", "tested", "attacked", "made_steps", "invert_steps", "teacher_steps", "steps")
+        checks.whole(1, **{name: getattr(self, name) for name in (*counts, "batch")})
         checks.positive(eps=self.eps, eps_made=self.eps_made, invert_size=self.invert_size)
         checks.whole(2, seeds=self.seeds)
         if not self.lrs or min(self.lrs) <= 0 or len(set(self.lrs)) < len(self.lrs):
@@ -111,7 +101,7 @@ class Settings(cli.Settings):
 
 
 class Data(NamedTuple):
-    """xs: `[N, H, W, 1]`. labels: `[N]`."""
+    """xs: `[N, H, W, C]`. labels: `[N]`."""
 
     xs: Array
     labels: Array
@@ -120,7 +110,7 @@ class Data(NamedTuple):
 class Sets(NamedTuple):
     """What was made, for T teachers and the K data sets of SETS.
 
-    xs: `[T, K, N, H, W, 1]`. labels: `[T, K, N]`, those to train with. hit: `[T, K]`, how often the teacher sees the
+    xs: `[T, K, N, H, W, C]`. labels: `[T, K, N]`, those to train with. hit: `[T, K]`, how often the teacher sees the
     target. size: `[T, K]`, the mean L2 distance to the image that the example was made from. error: `[T, K]`, of
     inversions, relative; NaN for other sets.
     """
@@ -134,9 +124,8 @@ class Sets(NamedTuple):
 
 def network(s: Settings) -> Net:
     """Give the model of these settings."""
-    shape = (8, 8, 1) if s.data == "digits" else (28, 28, 1)
     modules: dict[str, nn.Module] = {"mlp": MLP((256, 64, CLASSES)), "cnn": WongKolter(), "resnet": ResNet(width=16)}
-    return functional(modules[s.model], jnp.zeros(shape))
+    return functional(modules[s.model], jnp.zeros(images.SHAPE[s.data]))
 
 
 def teach(s: Settings, kind: str, data: Data) -> Sweep:
@@ -245,12 +234,17 @@ def study(s: Settings, made: Sets) -> Sweep:
     net = network(s)
 
     def make(teacher: Array, set: Array, lr: Array) -> Trainer:
+        # Students of different teachers share no chance, those of one teacher share it across data sets and rates.
+        def init(key: Key) -> PyTree:
+            return net.init(keys.at(key, teacher.astype(jnp.int32)))
+
         def batch(data: PyTree, key: Key, t: Array) -> tuple[Array, Array]:
+            key = keys.at(key, teacher.astype(jnp.int32))
             rows = streams.uniform_indices(key, t, s.images, s.batch)
             at = teacher.astype(jnp.int32), set.astype(jnp.int32), rows
             return data.xs[at], data.labels[at]
 
-        return trainer(net.init, training.standard(net.apply), batch, optax.adam(lr))
+        return trainer(init, training.standard(net.apply), batch, optax.adam(lr))
 
     grid = {"teacher": range(s.seeds), "set": range(len(SETS)), "lr": s.lrs}
     return sweep(
