@@ -40,7 +40,7 @@ from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer, trainer
 
-Examples = tuple[Array, Array]  # images [N, H, W, 1] and labels [N]
+Examples = tuple[Array, Array]  # images [N, H, W, C] and labels [N]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Settings(cli.Settings):
 
     seeds: int = 8
     """How many seeds, each of two trained networks."""
-    data: Literal["digits", "fashion-mnist"] = "digits"
+    data: Literal["digits", "fashion-mnist", "cifar-10"] = "digits"
     """Which images."""
     eps: float = 0.1
     """Radius (Linf) of the attacks and of adversarial training, pixels in [0, 1]."""
@@ -75,9 +75,8 @@ class Settings(cli.Settings):
 
 def network(s: Settings) -> Net:
     """Give the model of these settings."""
-    if s.data == "digits":
-        return functional(MLP((128, 10)), jnp.zeros((8, 8, 1)))
-    return functional(WongKolter(), jnp.zeros((28, 28, 1)))
+    module = MLP((128, 10)) if s.data == "digits" else WongKolter()
+    return functional(module, jnp.zeros(images.SHAPE[s.data]))
 
 
 def train(s: Settings, kind: str, data: Examples) -> Sweep:

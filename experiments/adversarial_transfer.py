@@ -55,7 +55,7 @@ class Settings(cli.Settings):
 
     seeds: int = 5
     """How many models of each architecture; those of the source are the replicates."""
-    data: Literal["digits", "fashion-mnist"] = "digits"
+    data: Literal["digits", "fashion-mnist", "cifar-10"] = "digits"
     """Which images."""
     images: int = 1200
     """Training images, and images of D_det."""
@@ -84,7 +84,7 @@ class Settings(cli.Settings):
 
 def network(s: Settings, name: str) -> Net:
     """Give a model by the name of its architecture."""
-    return functional(ARCHITECTURES[name], jnp.zeros((8, 8, 1) if s.data == "digits" else (28, 28, 1)))
+    return functional(ARCHITECTURES[name], jnp.zeros(images.SHAPE[s.data]))
 
 
 def train(s: Settings, name: str, kind: str, data: tuple[Array, Array]) -> Sweep:

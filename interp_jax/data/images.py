@@ -1,4 +1,4 @@
-"""Real images with labels: scikit-learn's digits (in its package), Fashion-MNIST and MNIST (in a folder).
+"""Real images with labels: scikit-learn's digits (in its package), Fashion-MNIST, MNIST, CIFAR-10 (in a folder).
 
 Loaders run on the host, once; they check what they read and give numpy arrays, which the caller puts on devices as
 arguments.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from interp_jax.data import idx, streams
+from interp_jax.data import cifar, files, idx, streams
 
 FASHION_CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -33,10 +33,12 @@ DIGESTS = {
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 }
+SHAPE = {"digits": (8, 8, 1), "fashion-mnist": (28, 28, 1), "mnist": (28, 28, 1), "cifar-10": cifar.SHAPE}
+"""Of one image, by the name of its data set."""
 
 
 class Labelled(NamedTuple):
-    """images: `[N, H, W, 1]` float32 in [0, 1]. labels: `[N]` int32."""
+    """images: `[N, H, W, C]` float32 in [0, 1]. labels: `[N]` int32."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -65,7 +67,7 @@ def digits() -> Labelled:
 
 
 def by_name(name: str) -> Split:
-    """Load "digits" (a fixed random 1,200 for training, 597 for testing), "fashion-mnist" or "mnist"."""
+    """Load "digits" (a fixed random 1,200 for training, 597 for testing), "fashion-mnist", "mnist" or "cifar-10"."""
     if name != "digits":
         return load(name)
     every = digits()
@@ -87,17 +89,33 @@ def mnist(folder: str | os.PathLike | None = None) -> Split:
     return load("mnist", folder)
 
 
+def cifar_10(folder: str | os.PathLike | None = None) -> Split:
+    """Load CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32 x 32 pixels, classes `cifar.CLASSES`.
+
+    folder: where the six files of its binary version lie, see `data.cifar`, which also says what is checked; nothing
+    here fetches them. As float32 they take 740 MB.
+    """
+    return load("cifar-10", folder)
+
+
 def load(name: str, folder: str | os.PathLike | None = None) -> Split:
-    """Load the four idx files of a data set in DIGESTS; raise FileNotFoundError or ValueError that says what to do."""
-    if name not in DIGESTS:
-        raise ValueError(f"want a data set among {[*DIGESTS]}, got {name!r}")
+    """Load the files of a data set; raise FileNotFoundError or ValueError that says what to do."""
+    if name not in (*DIGESTS, "cifar-10"):
+        raise ValueError(f"want a data set among {[*DIGESTS, 'cifar-10']}, got {name!r}")
     place = find(name, folder)
-    paths = [_present(place, file, name) for file in FILES]
-    arrays = [
-        idx.read(path, shape=shape, digest=digest)
-        for path, shape, digest in zip(paths, SHAPES, DIGESTS[name], strict=True)
-    ]
-    return Split(_labelled(*arrays[:2]), _labelled(*arrays[2:]))
+    parts = cifar.load(place) if name == "cifar-10" else _idx(name, place)
+    return Split(*(_labelled(*part) for part in parts))
+
+
+def _idx(name: str, place: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    hint = (
+        f"get it with `bash scripts/data {name}`, or set INTERP_JAX_DATA to the folder that holds {name}/, or pass the "
+        "folder that holds its four idx files"
+    )
+    paths = [files.present(place, file, hint) for file in FILES]
+    known = zip(paths, SHAPES, DIGESTS[name], strict=True)
+    arrays = [idx.read(path, shape=shape, digest=digest) for path, shape, digest in known]
+    return [(arrays[i][..., None], arrays[i + 1]) for i in (0, 2)]
 
 
 def find(name: str, folder: str | os.PathLike | None = None) -> Path:
@@ -111,14 +129,4 @@ def find(name: str, folder: str | os.PathLike | None = None) -> Path:
 
 
 def _labelled(pixels: np.ndarray, labels: np.ndarray) -> Labelled:
-    return Labelled(pixels[..., None].astype(np.float32) / np.float32(255), labels.astype(np.int32))
-
-
-def _present(place: Path, file: str, name: str) -> Path:
-    for path in (place / file, place / f"{file}.gz"):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"no {file}[.gz] in {place}: get it with `bash scripts/data {name}`, or set INTERP_JAX_DATA to the folder that "
-        f"holds {name}/, or pass the folder that holds its four idx files"
-    )
+    return Labelled(np.divide(pixels, np.float32(255), dtype=np.float32), labels.astype(np.int32))

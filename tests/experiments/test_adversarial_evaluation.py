@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import adversarial_evaluation as experiment
 from interp_jax.adversarial.masking import Symptoms
+from interp_jax.data import images
 from interp_jax.report import records
 from interp_jax.runs import cli
 from tests import processes
@@ -27,6 +29,14 @@ def test_the_record_is_whole(tmp_path):
     for column in ("clean", "pgd", "rough", "black_box"):
         assert (record.rows[column] >= 0).all()
         assert (record.rows[column] <= 1).all()
+
+
+@pytest.mark.parametrize("data", ["digits", "fashion-mnist", "cifar-10"])
+def test_the_model_takes_every_data_set(data):
+    net = experiment.network(dataclasses.replace(experiment.PRESETS["quick"], data=data))
+    params = jax.eval_shape(net.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct(images.SHAPE[data], np.float32)
+    assert jax.eval_shape(net.apply, params, x).shape == (10,)
 
 
 def made(seeds=6):

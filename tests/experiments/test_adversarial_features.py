@@ -1,14 +1,19 @@
 """The experiment at a size of seconds, from its command line, and its judgements on values with known answers."""
 
 import dataclasses
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import adversarial_features as experiment
+from interp_jax.data import images
 from interp_jax.report import records
 from interp_jax.runs import cli
 from tests import processes
+from tests.data import test_cifar
 
 SCRIPT = processes.ROOT / "experiments" / "adversarial_features.py"
 TINY = [
@@ -34,6 +39,24 @@ def test_the_record_is_whole_and_a_second_run_finds_it_done(tmp_path):
     assert "found done" in processes.run(SCRIPT, *TINY, "--out", tmp_path).stderr
     again = records.read(tmp_path / "adversarial_features" / "quick")
     np.testing.assert_array_equal(again.rows["clean"], record.rows["clean"])
+
+
+def test_colour_images_pass_through_models_and_constructions(tmp_path, monkeypatch):
+    """By their shapes only, from CIFAR-10's files; nothing runs."""
+    (tmp_path / "cifar-10").mkdir()
+    test_cifar.write(tmp_path / "cifar-10", monkeypatch)
+    monkeypatch.setenv("INTERP_JAX_DATA", str(tmp_path))
+    s = dataclasses.replace(experiment.PRESETS["quick"], data="cifar-10", images=30)
+    split = images.by_name(s.data)
+    data = experiment.Data(*(jnp.asarray(leaf[: s.images]) for leaf in split.train))
+    for model in ("cnn", "resnet", "mlp"):
+        net = experiment.network(dataclasses.replace(s, model=model))
+        params = jax.eval_shape(net.init, jax.random.key(0))
+        assert jax.eval_shape(net.apply, params, data.xs[0]).shape == (experiment.CLASSES,)
+    made = jax.eval_shape(partial(experiment.attacks, s), params, data, jax.random.key(0))
+    made["D_R"] = jax.eval_shape(partial(experiment.inversions, s), params, data, jax.random.key(0))
+    assert {leaf["xs"].shape for leaf in made.values()} == {(30, 32, 32, 3)}
+    assert {leaf["hit"].shape for leaf in made.values()} == {(30,)}
 
 
 def test_each_claim_compares_the_sets_that_it_names_by_teacher():

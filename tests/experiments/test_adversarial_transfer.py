@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import adversarial_transfer as experiment
+from interp_jax.data import images
 from interp_jax.report import records
 from interp_jax.runs import cli
 from tests import processes
@@ -25,6 +27,16 @@ def test_the_record_is_whole(tmp_path):
     assert len(record.rows["source"]) == 2 * (2 * len(experiment.ARCHITECTURES) - 1)
     assert [found.claim.primary for found in record.findings].count(True) == 1
     assert ((record.rows["cka"] >= 0) & (record.rows["cka"] <= 1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("data", ["digits", "fashion-mnist", "cifar-10"])
+def test_every_architecture_takes_every_data_set(data):
+    s = dataclasses.replace(experiment.PRESETS["quick"], data=data)
+    for name in experiment.ARCHITECTURES:
+        net = experiment.network(s, name)
+        params = jax.eval_shape(net.init, jax.random.key(0))
+        x = jax.ShapeDtypeStruct(images.SHAPE[data], np.float32)
+        assert jax.eval_shape(net.apply, params, x).shape == (experiment.CLASSES,)
 
 
 def test_the_rate_is_over_images_that_both_have_right_and_that_fool_the_source():

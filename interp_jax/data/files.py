@@ -1,0 +1,43 @@
+"""Open data files, plain or gzipped, so that every way they can be damaged is one clear line with the file's name."""
+
+import contextlib
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, unpacking it if it starts as gzip does, whatever its name.
+
+    Whatever unpacking raises, and every ValueError of the block, becomes a ValueError of one line that names the file.
+    """
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            with gzip.open(raw) if packed else contextlib.nullcontext(raw) as file:
+                yield cast(BinaryIO, file)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: damaged gzip: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def take(file: BinaryIO, size: int) -> bytes:
+    """Read up to `size` bytes in pieces: a flipped bit in a header may announce more than memory holds."""
+    pieces = []
+    while size and (piece := file.read(min(size, 2**20))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def present(place: Path, file: str, hint: str) -> Path:
+    """Give the path of a file of a folder, plain or with `.gz`; or raise FileNotFoundError with a hint what to do."""
+    for path in (place / file, place / f"{file}.gz"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no {file}[.gz] in {place}: {hint}")
