@@ -230,17 +230,6 @@ def apgd(
     return finish(search.best.keep(last, seen), last, jnp.append(curve, seen.value), flat)
 
 
-def _difference(predict: Predict, label: ArrayLike, target: ArrayLike) -> Objective:
-    """Make `z_t - z_y`, NaN for a label outside; fooled when not the label."""
-    plain = objectives.margin(predict, label)
-
-    def objective(x: Array) -> Scored:
-        seen, logits = plain(x), predict(x)
-        return Scored(jnp.where(jnp.isnan(seen.value), jnp.nan, logits[target] - logits[label]), seen.fooled)
-
-    return objective
-
-
 def apgd_t(predict: Predict, x: Array, label: ArrayLike, key: Key, *, targets: int = 9, **settings: Any) -> Attack:
     """Run `apgd` towards each of the likeliest other classes at x, and keep the best outcome: APGD-T.
 
@@ -266,7 +255,7 @@ def apgd_t(predict: Predict, x: Array, label: ArrayLike, key: Key, *, targets: i
         raise ValueError(f"want at least 2 classes, got logits of shape {logits.shape}")
     others = jnp.where(jnp.arange(logits.size) == label, -jnp.inf, logits)
     order = jax.lax.top_k(others, min(targets, logits.size - 1))[1]
-    towards = objectives.target_dlr if logits.size > 3 else _difference
+    towards = objectives.target_dlr if logits.size > 3 else objectives.difference
 
     def one(i: Array) -> Attack:
         return apgd(towards(predict, label, order[i]), x, jax.random.fold_in(key, i), **settings)

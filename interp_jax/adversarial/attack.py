@@ -21,7 +21,8 @@ class Attack(NamedTuple):
 
     x: `[...]`, its best iterate: of the fooled ones, or of all if none is fooled, that with the largest objective.
     objective, fooled: there. last, last_objective: its last iterate. curve: `[steps + 1]`, the objective of every
-    iterate. flat: the share of steps at which the gradient was zero or not finite (such entries are taken as zero).
+    iterate. flat: the share of steps at which the gradient was zero or not finite (such entries are taken as zero);
+    NaN for `noise`, which takes no gradient, and 0 for `square`.
 
     Where eps is negative or NaN, or x lies outside the bounds, and tracing hides it from the checks, every objective
     is NaN and nothing is fooled; so too for an objective that is never finite.

@@ -7,7 +7,8 @@ exactly, after a few passes over `d`, where sorting would cost more. Derivatives
 exact too.
 
 `l0` counts entries; it is no norm: its balls are not convex, there is no dual, and "projection" is a nearest point
-(hard thresholding) that may expand distances.
+(hard thresholding) that may expand distances. Its `ascend` is a step of unit length in L2, and not of size 1: the best
+of those has no bound, and moving one entry alone would never leave a support once chosen; thresholding makes it sparse.
 """
 
 from collections.abc import Callable

@@ -62,12 +62,25 @@ def _logits(predict: Predict, x: Array, classes: int, why: str) -> Array:
     return logits
 
 
+def _behind(logits: Array, index: ArrayLike) -> Array:
+    """Give `-log p(index) = softplus(log of the sum over the others of exp(z_k - z_index))`, NaN outside.
+
+    `log_softmax` rounds p to 1 where the entry leads by 17 or more in float32, and with it its derivative to 0; this
+    keeps the digits of both up to a lead of 87, where they leave float32's range.
+    """
+    gaps = logits - _entry(logits, index)  # first: large logits lose the digits of their differences in a sum
+    return jax.nn.softplus(jax.nn.logsumexp(jnp.where(jnp.arange(logits.size) == index, -jnp.inf, gaps)))
+
+
 def cross_entropy(predict: Predict, label: ArrayLike) -> Objective:
-    """Make `-log p(label)`: the objective of FGSM and PGD (Madry et al. 2018, eq. 1)."""
+    """Make `-log p(label)`: the objective of FGSM and PGD (Madry et al. 2018, eq. 1).
+
+    Where the label leads by more than 87 in float32, it and its gradient are 0: there take `margin` or `dlr`.
+    """
 
     def objective(x: Array) -> Scored:
         logits = _logits(predict, x, 2, "a cross entropy")
-        return _judge(-_entry(jax.nn.log_softmax(logits), label), jnp.argmax(logits) != label)
+        return _judge(_behind(logits, label), jnp.argmax(logits) != label)
 
     return objective
 
@@ -77,7 +90,19 @@ def target_cross_entropy(predict: Predict, target: ArrayLike) -> Objective:
 
     def objective(x: Array) -> Scored:
         logits = _logits(predict, x, 2, "a cross entropy")
-        return _judge(_entry(jax.nn.log_softmax(logits), target), jnp.argmax(logits) == target)
+        return _judge(-_behind(logits, target), jnp.argmax(logits) == target)
+
+    return objective
+
+
+def difference(predict: Predict, label: ArrayLike, target: ArrayLike) -> Objective:
+    """Make `z_t - z_y`, the targeted DLR's numerator; fooled when not the label, as there."""
+
+    def objective(x: Array) -> Scored:
+        logits = _logits(predict, x, 2, "a difference of logits")
+        towards = _entry(logits, target) - _entry(logits, label)
+        value = jnp.where(jnp.any(jnp.isnan(logits)), jnp.nan, towards)  # the two may be numbers where others are not
+        return _judge(value, jnp.argmax(logits) != label)
 
     return objective
 
@@ -110,7 +135,8 @@ def dlr(predict: Predict, label: ArrayLike) -> Objective:
 
     `z_1 >= z_2 >= ...` are the sorted logits; the ratio does not change when logits are scaled or shifted. Undefined
     below three classes: there use `margin`, which orders examples alike. Where the three largest are equal it is 0
-    (the reference adds 1e-12 to the denominator).
+    (the reference adds 1e-12 to the denominator). Where the label ranks third it is 1 and constant, and its gradient
+    is rounding: an example there is fooled already, so who falls does not depend on where that leads.
     """
 
     def objective(x: Array) -> Scored:
@@ -126,11 +152,11 @@ def target_dlr(predict: Predict, label: ArrayLike, target: ArrayLike) -> Objecti
     """Make `(z_t - z_y) / (z_1 - (z_3 + z_4) / 2)` (Croce and Hein 2020, eq. 7); fooled when not the label.
 
     It leads towards the target, and any wrong prediction will do: APGD-T. Undefined below four classes: there use
-    `margin` between label and target.
+    `difference`.
     """
 
     def objective(x: Array) -> Scored:
-        logits = _logits(predict, x, 4, "the targeted DLR objective (with fewer, use target_margin)")
+        logits = _logits(predict, x, 4, "the targeted DLR objective (with fewer, use difference)")
         best = jax.lax.top_k(logits, 4)[0]
         towards = _entry(logits, target) - _entry(logits, label)
         spread = 0.5 * ((best[0] - best[2]) + (best[0] - best[3]))  # differences first: they keep their digits

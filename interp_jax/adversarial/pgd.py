@@ -23,7 +23,6 @@ from interp_jax.adversarial.objectives import Scored
 from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, ArrayLike, Key
 
-TINY = 1e-30
 AnyObjective = Callable[[Array], Scored | Array]
 
 
@@ -78,8 +77,9 @@ def pgd(
         d, velocity, best = carry
         point = where.point(d)
         seen, gradient, flat = value_and_gradient(judged, point)
-        scale = jnp.maximum(jnp.sum(jnp.abs(gradient)), TINY)
-        velocity = gradient if plain else jnp.asarray(momentum, x.dtype) * velocity + gradient / scale
+        total = jnp.sum(jnp.abs(gradient))
+        unit = gradient / jnp.where(total > 0, total, 1.0)
+        velocity = gradient if plain else jnp.asarray(momentum, x.dtype) * velocity + unit
         moved = where.confine(d + step_size * norm.ascend(velocity))
         return (moved, velocity, best.keep(point, seen)), (seen.value, flat)
 

@@ -62,7 +62,8 @@ def universal(
 
     `d <- P(d + step_size ascend(mean gradient))`, from 0; minibatches are drawn with replacement. The cap keeps few
     examples from taking all of the ascent, since a cross entropy has no bound. Examples whose objective or gradient is
-    not finite show in the curve (NaN) and do not move d.
+    not finite show in the curve (NaN) and do not move d. The last d is given, not the best: telling which that is takes
+    a pass over the whole set for each (where the curve still swings at its end, take shorter steps).
 
     Moosavi-Dezfooli et al. (2017) loop over the examples instead, add DeepFool's smallest step for each that is not yet
     fooled, and project: one example after the other, in an order that decides the outcome. That has no batch to run

@@ -16,6 +16,7 @@ MAKERS = {
     "target_margin": lambda y, t: objectives.target_margin(same, t),
     "dlr": lambda y, t: objectives.dlr(same, y),
     "target_dlr": lambda y, t: objectives.target_dlr(same, y, t),
+    "difference": lambda y, t: objectives.difference(same, y, t),
 }
 
 
@@ -79,7 +80,10 @@ def test_gradients_are_the_papers():
 
 @pytest.mark.parametrize("wrong", [-1, CLASSES, 1000])
 def test_labels_and_targets_out_of_range_give_nan_and_fool_nobody(wrong):
-    of_label, of_target = {"ce", "margin", "dlr", "target_dlr"}, {"target_ce", "target_margin", "target_dlr"}
+    of_label, of_target = (
+        {"ce", "margin", "dlr", "target_dlr", "difference"},
+        {"target_ce", "target_margin", "target_dlr", "difference"},
+    )
     for label, target, undefined in ((wrong, 1, of_label), (1, wrong, of_target)):
         for name, (value, fooled, _) in every(jnp.arange(5.0), label, target).items():
             assert jnp.isnan(value) == (name in undefined)
@@ -113,6 +117,21 @@ def test_large_logits_are_finite_and_keep_their_differences():
     assert every(jnp.array([1e4, -1e4, 0.0, 0.0, 0.0]), 1, 0)["ce"][0] == 2e4
 
 
+@pytest.mark.parametrize("name", ["ce", "target_ce"])
+def test_cross_entropies_keep_value_and_gradient_however_far_the_class_leads_or_lags(name):
+    """Against float64, with the class's own derivative as a sum of the others' shares, which keeps its digits."""
+    rest, sign = np.array([0.0, -1.0, 0.5, -3.0]), 1 if name == "ce" else -1
+    for lead in range(-80, 81, 4):
+        logits = np.insert(rest, 2, rest.max() + lead)
+        (value, _, gradient) = every(np.float32(logits), 2, 2)[name]
+        ahead = np.log(np.exp(rest).sum()) - logits[2]
+        share = np.exp(rest - np.logaddexp(np.log(np.exp(rest).sum()), logits[2]))
+        np.testing.assert_allclose(
+            sign * value, np.logaddexp(ahead, 0) if lead < 0 else np.log1p(np.exp(ahead)), rtol=2e-5
+        )
+        np.testing.assert_allclose(sign * gradient, np.insert(share, 2, -share.sum()), rtol=2e-5)
+
+
 def test_dlr_does_not_change_when_logits_are_scaled_or_shifted():
     rng = np.random.default_rng(1)
     for _ in range(10):
@@ -139,7 +158,8 @@ def test_a_target_s_objectives_mirror_a_label_s():
         (lambda: objectives.margin(same, 0), 1, "want at least 2 classes for a margin"),
         (lambda: objectives.target_margin(same, 0), 1, "want at least 2 classes"),
         (lambda: objectives.dlr(same, 0), 2, "want at least 3 classes .* use margin"),
-        (lambda: objectives.target_dlr(same, 0, 1), 3, "want at least 4 classes .* use target_margin"),
+        (lambda: objectives.target_dlr(same, 0, 1), 3, "want at least 4 classes .* use difference"),
+        (lambda: objectives.difference(same, 0, 1), 1, "want at least 2 classes"),
     ],
 )
 def test_too_few_classes_are_refused(make, classes, message):

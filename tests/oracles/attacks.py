@@ -111,6 +111,7 @@ def objective(name, z, label, target=None):
     """Give (value, fooled, derivative with respect to the logits), from the equations of the papers.
 
     ce: -log p_y. target_ce: log p_t. margin: max other - z_y. target_margin: z_t - max other.
+    difference: z_t - z_y.
     dlr: -(z_y - max other) / (z_(1) - z_(3)); target_dlr: -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), where z_(k)
     is the k-th largest (Croce and Hein 2020, equations 6 and 7).
     """
@@ -126,6 +127,8 @@ def objective(name, z, label, target=None):
         value, slope = z[_others(z, label)] - z[label], unit[_others(z, label)] - unit[label]
     elif name == "target_margin":
         value, slope = z[target] - z[_others(z, target)], unit[target] - unit[_others(z, target)]
+    elif name == "difference":
+        value, slope = z[target] - z[label], unit[target] - unit[label]
     else:
         if name == "dlr":
             up, down = unit[_others(z, label)] - unit[label], unit[order[0]] - unit[order[2]]
