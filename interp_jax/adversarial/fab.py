@@ -129,7 +129,7 @@ def fab(
         eps: radius of the ball whose inside the restarts sample.
         steps: planes taken a start; each costs two forward passes and a backward pass a rival.
         restarts: number of starts, one after the other.
-        search: evaluations of the final search towards the clean example (the paper has 3); the curve's last entry.
+        search: cuts of the final search towards the clean example (the paper has 3); the curve's last entry.
         norm: l1, l2 or linf.
         bounds: of the input, None for none.
         target: the one rival whose boundary is approached (one backward pass a step); any other class than the label

@@ -17,6 +17,8 @@ from interp_jax.core import checks
 from interp_jax.core.types import Array, ArrayLike
 
 Size = Callable[[Array], Array]
+BEYOND = 1e-4
+"""How much farther than the boundary a shortened outcome lies, as a share of its size."""
 
 
 class Minimal(NamedTuple):
@@ -115,27 +117,30 @@ def smallest(found: Minimal) -> Minimal:
 
 
 def shorten(judged: Objective, where: Region, nearest: Nearest, *, steps: int) -> Nearest:
-    """Search the segment from the clean example to the nearest one for a nearer one, with `steps` evaluations.
+    """Search the segment from the clean example to the nearest one for a nearer one, with `steps` cuts.
 
     The bracket `[low, high]` (not fooled, fooled) is cut by turns where the objective's secant crosses 0, moved by
-    1e-4 of the bracket towards the fooled end, and in the middle, so it halves at least at every second step.
+    1e-4 of the bracket towards the fooled end, and in the middle, so it halves at least at every second step. What is
+    taken lies BEYOND (a share of its length) outside the bracket: nearer to the boundary, rounding would decide, and
+    the same model in another program might not be fooled.
     """
+    if not steps:
+        return nearest
     way = nearest.x - nearest.clean
 
-    def cut(i: Array, state: tuple) -> tuple:
-        low, high, under, over, nearest = state
+    def cut(i: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        low, high, under, over = state
         secant = jnp.clip(-under / jnp.where(over > under, over - under, 1.0) + 1e-4, 1e-4, 1.0)
         share = jnp.where((i % 2 == 0) & (under < 0), secant, 0.5)
         at = low + share * (high - low)
-        point = where.point(at * way)
-        seen = judged(point)
+        seen = judged(where.point(at * way))
         ends = (low, at, under, seen.value), (at, high, seen.value, over)
-        kept = jax.tree.map(lambda a, b: jnp.where(seen.fooled, a, b), *ends)
-        return *kept, nearest.keep(point, seen.fooled, where.norm.size)
+        return jax.tree.map(lambda a, b: jnp.where(seen.fooled, a, b), *ends)
 
     under, over = jax.vmap(judged)(jnp.stack([nearest.clean, nearest.x])).value
-    state = jnp.zeros_like(under), jnp.ones_like(over), under, over, nearest
-    return jax.lax.fori_loop(0, steps, cut, state)[-1]
+    high = jax.lax.fori_loop(0, steps, cut, (jnp.zeros_like(under), jnp.ones_like(over), under, over))[1]
+    point = where.point((1 + BEYOND) * high * way)
+    return nearest.keep(point, judged(point).fooled, where.norm.size)
 
 
 def polish(
