@@ -1,3 +1,5 @@
+import os
+import signal
 from functools import partial
 
 import jax
@@ -7,6 +9,9 @@ import pytest
 
 from interp_jax.adversarial import evaluation, norms, objectives
 from interp_jax.adversarial.pgd import pgd
+from interp_jax.runs import progress
+from interp_jax.runs.driver import Interrupted
+from interp_jax.runs.errors import StoreError
 from tests.adversarial import nets
 
 PARAMS = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), nets.weights())
@@ -62,6 +67,71 @@ def test_one_program_an_attack_whatever_eps_parameters_and_what_is_left(key):
     assert len(TRACES) == before
 
 
+class Told(progress.Quiet):
+    """Counts batches; sends SIGTERM to the program after some."""
+
+    def __init__(self, stop=-1):
+        self.stop, self.found, self.done = stop, 0, 0
+
+    def skip(self, units):
+        self.found += units
+
+    def advance(self, note):
+        self.done += 1
+        if self.done == self.stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def same(one, other):
+    assert one.fell.keys() == other.fell.keys()
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_run_that_is_killed_again_and_again_goes_on_and_ends_with_the_same_bits(stop, key, tmp_path):
+    wanted, done = RUN(PARAMS, XS, LABELS, key, eps=EPS), []
+
+    def run(stop=-1):
+        done.append(Told(stop))
+        return RUN(PARAMS, XS, LABELS, key, eps=EPS, out=tmp_path / "run", progress=done[-1])
+
+    left = [wanted.correct.sum(), (wanted.correct & ~wanted.fell["weak"]).sum()]
+    batches = sum(-(-int(n) // 8) for n in (len(XS), *left))
+    for _ in range(batches // stop):
+        with pytest.raises(Interrupted, match="143"):
+            run(stop)
+    same(run(), wanted)
+    assert sum(told.done for told in done) == batches, "no batch is done twice"
+    again = Told()
+    same(RUN(PARAMS, XS, LABELS, key, eps=EPS, out=tmp_path / "run", progress=again), wanted)
+    assert (again.found, again.done) == (batches, 0)
+
+
+def test_a_folder_is_refused_to_another_evaluation(key, tmp_path):
+    strong = MEMBERS["strong"]
+
+    def run(members=strong, params=PARAMS, xs=XS[:4], labels=LABELS[:4], key=key, eps=0.1, batch=4):
+        evaluate = evaluation.evaluator(nets.mlp, {"strong": members}, batch=batch)
+        return evaluate(params, xs, labels, key, eps=eps, out=tmp_path, progress=progress.Quiet())
+
+    run()
+    others = {
+        "params": {"params": jax.tree.map(lambda leaf: 2 * leaf, PARAMS)},
+        "examples": {"xs": XS[:4] * np.float32(0.5)},
+        "labels": {"labels": LABELS[4:8]},
+        "key": {"key": jax.random.key(1)},
+        "eps": {"eps": 0.2},
+        "batch": {"batch": 2},
+        "programs": {"members": member(5)},
+    }
+    for name, change in others.items():
+        with pytest.raises(StoreError, match=f"holds another configuration .*{name}") as caught:
+            run(**change)
+        assert "\n" not in str(caught.value)
+
+
 def test_the_curve_falls_with_eps_and_counts_each_radius_alone(key):
     epsilons = [0.15, 0.0, 0.08]
     standing = evaluation.curve(RUN, PARAMS, XS, LABELS, key, epsilons=epsilons)
@@ -70,6 +140,11 @@ def test_the_curve_falls_with_eps_and_counts_each_radius_alone(key):
     assert (standing[2] <= standing[1]).all()
     alone = RUN(PARAMS, XS, LABELS, key, eps=0.08)
     assert standing[2].sum() <= alone.standing.sum() + 1
+
+
+def test_an_attack_cannot_be_called_clean():
+    with pytest.raises(ValueError, match="want attacks by other names than 'clean'"):
+        evaluation.evaluator(nets.mlp, {"clean": member(1)})
 
 
 def test_nothing_left_and_undefined_objectives(key):
