@@ -38,7 +38,7 @@ from strength_units import Unit  # noqa: E402
 
 from interp_jax.core import checks  # noqa: E402
 from interp_jax.data import images  # noqa: E402
-from interp_jax.runs import cache  # noqa: E402
+from interp_jax.runs import cache, provenance  # noqa: E402
 
 AGREE = 1e-4
 """How far the logits of both frameworks may differ."""
@@ -55,7 +55,7 @@ SETTINGS = {
         attacks=tuple(report.PEERS), rows=597, steps=1500, chunk=500, batch=64, lr=3e-3,
     ),
     "fashion-mnist-mlp": Setting(
-        **FASHION, networks=(Network("mlp-linf-0.1", "mlp", ("linf", 0.1)),), rows=10_000, steps=5000, chunk=500
+        **FASHION, networks=(Network("mlp-linf-0.1", "mlp", ("linf", 0.1)),), rows=2500, steps=5000, chunk=500
     ),
     "fashion-mnist-cnn": Setting(
         **FASHION, networks=(Network("wong-kolter-linf-0.1", "wong-kolter", ("linf", 0.1)),),
@@ -210,6 +210,7 @@ def write(path: Path, name: str, setting: Setting, facts: dict, rows: list[dict]
         "comparison": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(),
+        "git_revision": provenance.revision(),
         **facts,
         "setting": setting._asdict() | {"networks": [network._asdict() for network in setting.networks]},
         "pgd": {"steps": ours.PGD_STEPS, "step_size": "2.5 eps / steps"},
