@@ -1,0 +1,1 @@
+"""Empirical neural tangent kernels: exact, structured, at scale."""
