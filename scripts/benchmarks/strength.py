@@ -1,7 +1,7 @@
 """Compare the strength of our attacks with that of peers, per example, on the same networks, budgets and images.
 
     sh scripts/peers attacks                        the peers' environment, once
-    sh scripts/strength digits                      three networks, Linf and L2, eight attacks
+    sh scripts/strength digits                      three networks, Linf and L2, nine attacks
     sh scripts/strength fashion-mnist --model mlp   the ensemble on all 10,000 test images; also --model cnn
 
 Networks are trained here, by a sweep; their weights go to PyTorch as npz, and both frameworks must give the same logits
@@ -93,8 +93,9 @@ class Peers:
 
 
 def claim(out: Path, setting: Setting, count: int) -> None:
-    """Take the folder for one setting, or refuse another's."""
-    wanted = json.loads(json.dumps({"setting": setting, "images": count}))
+    """Take the folder for one setting, or refuse another's; which attacks and balls are tried may change."""
+    kept = {name: value for name, value in setting._asdict().items() if name not in ("attacks", "balls")}
+    wanted = json.loads(json.dumps({**kept, "images": count}))
     path = out / "setting.json"
     if path.exists() and json.loads(path.read_text()) != wanted:
         sys.exit(f"strength: {out} belongs to another setting; give --out another folder")

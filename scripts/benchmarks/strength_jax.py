@@ -34,22 +34,29 @@ def runner_up(predict: Predict, x: Array, label: Array) -> Array:
 
 
 def members(norm: str) -> dict[str, Member]:
-    """Give every attack by name; "standard" is all of `evaluation.standard`."""
+    """Give every attack by name. "pgd-plain" starts at the image, so no draw differs between the sides."""
     ball = nets.NORMS[norm]
 
     def apgd_dlr(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
         return apgd(objectives.dlr(predict, label), x, key, eps=eps, steps=100, norm=ball)
 
-    def descend(objective: objectives.Objective, x: Array, key: Key, eps: Array) -> Attack:
-        return pgd(objective, x, key, eps=eps, step_size=2.5 * eps / PGD_STEPS, steps=PGD_STEPS, norm=ball)
+    def descend(
+        objective: objectives.Objective, x: Array, key: Key, eps: Array, *, random_start: bool = True
+    ) -> Attack:
+        tuning = {"step_size": 2.5 * eps / PGD_STEPS, "steps": PGD_STEPS, "random_start": random_start}
+        return pgd(objective, x, key, eps=eps, norm=ball, **tuning)
 
     def untargeted(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
         return descend(objectives.cross_entropy(predict, label), x, key, eps)
 
+    def plain(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
+        return descend(objectives.cross_entropy(predict, label), x, key, eps, random_start=False)
+
     def targeted(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
         return descend(objectives.target_cross_entropy(predict, runner_up(predict, x, label)), x, key, eps)
 
-    return {**standard(norm=ball), "apgd-dlr": apgd_dlr, "pgd": untargeted, "pgd-targeted": targeted}
+    pgds = {"pgd": untargeted, "pgd-plain": plain, "pgd-targeted": targeted}
+    return {**standard(norm=ball), "apgd-dlr": apgd_dlr, **pgds}
 
 
 @cache

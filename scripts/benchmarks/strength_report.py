@@ -12,6 +12,7 @@ from interp_jax.core import intervals
 OURS = "ours"
 PEERS = {
     "pgd": ("torchattacks", "foolbox"),
+    "pgd-plain": ("torchattacks", "foolbox"),
     "pgd-targeted": ("torchattacks", "foolbox"),
     **dict.fromkeys(("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "standard"), ("autoattack",)),
 }

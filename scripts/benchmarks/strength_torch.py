@@ -77,7 +77,9 @@ def by_torchattacks(net: nn.Module, job: dict, xs: torch.Tensor, classes: torch.
     import torchattacks
 
     make = {"linf": torchattacks.PGD, "l2": torchattacks.PGDL2}[job["norm"]]
-    attack = make(net, eps=job["eps"], alpha=job["step_size"], steps=job["steps"], random_start=True)
+    attack = make(
+        net, eps=job["eps"], alpha=job["step_size"], steps=job["steps"], random_start=job["attack"] != "pgd-plain"
+    )
     if job["attack"] == "pgd-targeted":
         attack.set_mode_targeted_by_label(quiet=True)
     return torch.cat([attack(x, y) for x, y in zip(xs.split(BATCH), classes.split(BATCH), strict=True)])
@@ -88,7 +90,7 @@ def by_foolbox(net: nn.Module, job: dict, xs: torch.Tensor, classes: torch.Tenso
     import foolbox
 
     make = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[job["norm"]]
-    attack = make(abs_stepsize=job["step_size"], steps=job["steps"], random_start=True)
+    attack = make(abs_stepsize=job["step_size"], steps=job["steps"], random_start=job["attack"] != "pgd-plain")
     targeted = job["attack"] == "pgd-targeted"
     criterion = foolbox.criteria.TargetedMisclassification if targeted else foolbox.criteria.Misclassification
     model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
