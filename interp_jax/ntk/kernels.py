@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from interp_jax.core import checks
 from interp_jax.core.linalg import matmul
 from interp_jax.core.types import Apply, Array, PyTree
 from interp_jax.ntk import blocks
 from interp_jax.ntk.methods import Method, Problem, Reduce, structured
+from interp_jax.ntk.trees import count, example_of, floating, output_of
 
 Layers = Callable[[tuple], str]
 """The name of the part that a parameter belongs to, from its path in the tree (see `jax.tree_util`)."""
@@ -118,16 +118,12 @@ def _parts(
 
 def state(apply: Apply, params: PyTree, x1: PyTree, x2: PyTree, reduce: str, layers: Layers) -> Problem:
     """Check the arguments of a kernel and put them together."""
-    counts = [_count(x, name) for x, name in ((x1, "x1"), (x1 if x2 is None else x2, "x2"))]
-    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[1:], jnp.result_type(leaf)), x1)
-    if x2 is not None:
-        other = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[1:], jnp.result_type(leaf)), x2)
-        if jax.tree.flatten(example) != jax.tree.flatten(other):
-            raise ValueError(f"want x1 and x2 of one form, got examples {example} and {other}")
+    counts = [count(x, name) for x, name in ((x1, "x1"), (x1 if x2 is None else x2, "x2"))]
+    example, other = example_of(x1), example_of(x1 if x2 is None else x2)
+    if jax.tree.flatten(example) != jax.tree.flatten(other):
+        raise ValueError(f"want x1 and x2 of one form, got examples {example} and {other}")
+    floating(params)
     paths, _ = jax.tree.flatten_with_path(params)
-    floating = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for _, leaf in paths]
-    if not any(floating):
-        raise ValueError(f"want params with at least one array of floats, got {jax.tree.map(jnp.result_type, params)}")
     output = output_of(apply, params, example)
     basis = jnp.eye(output.shape[0], dtype=output.dtype)
     if reduce == "pseudo":
@@ -135,34 +131,6 @@ def state(apply: Apply, params: PyTree, x1: PyTree, x2: PyTree, reduce: str, lay
     names = tuple(layers(path) for path, _ in paths)
     kinds: dict[str, Reduce] = {"full": "full", "diagonal": "diagonal"}
     return Problem(apply, params, example, basis, kinds.get(reduce, "trace"), max(counts), names)
-
-
-def output_of(apply: Apply, params: PyTree, example: PyTree) -> jax.ShapeDtypeStruct:
-    """Give the shape and dtype of `apply`'s output; raise ValueError unless it is one vector of floats."""
-    output = jax.eval_shape(apply, params, example)
-    if not isinstance(output, jax.ShapeDtypeStruct) or output.ndim != 1 or not output.shape[0]:
-        raise ValueError(
-            f"want apply(params, x) to give one vector [K], got {output}; "
-            "an apply that also returns statistics has to be frozen first"
-        )
-    if not jnp.issubdtype(output.dtype, jnp.floating):
-        raise ValueError(f"want apply(params, x) to give floats, got {output.dtype}")
-    return output
-
-
-def _count(x: PyTree, name: str) -> int:
-    """Count examples; raise ValueError for none, for counts that differ, and for entries known not to be finite."""
-    leaves = jax.tree.leaves(x)
-    counts = {jnp.shape(leaf)[0] if jnp.ndim(leaf) else 0 for leaf in leaves}
-    if len(counts) != 1 or 0 in counts:
-        raise ValueError(
-            f"want {name} of one first axis, at least one example, got shapes {[jnp.shape(a) for a in leaves]}"
-        )
-    for leaf in leaves:
-        known = checks.concrete(leaf)
-        if known is not None and jnp.issubdtype(known.dtype, jnp.floating) and not np.isfinite(known).all():
-            raise ValueError(f"want finite entries of {name}, got {(~np.isfinite(known)).sum()} that are not")
-    return counts.pop()
 
 
 def _first_key(path: tuple) -> str:

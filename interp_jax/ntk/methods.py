@@ -3,8 +3,8 @@
 A method prepares a problem and gives an `Engine`: what examples are turned into, and how two blocks of them meet.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ from interp_jax.core.types import Apply, Array, PyTree
 from interp_jax.ntk import factors
 from interp_jax.ntk.einsums import Reduce, contract, einsum
 from interp_jax.ntk.factors import Factors
+from interp_jax.ntk.trees import floating
 
 
 class Problem(NamedTuple):
@@ -52,7 +53,7 @@ Method = Callable[[Problem], Engine]
 
 def structured(problem: Problem) -> Engine:
     """Read the model's jaxpr and keep every parameter's factors apart where that is cheaper: see `ntk.factors`."""
-    leaves = _leaves(problem.params)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(problem.params)]
     read = factors.prepare(
         problem.apply, problem.params, problem.x, problem.basis, examples=problem.count, reduce=problem.reduce
     )
@@ -98,101 +99,73 @@ def _meet(read: Factors, problem: Problem, left: list[Array], right: list[Array]
 
 def _bytes(read: Factors, problem: Problem) -> tuple[int, int]:
     """Count the bytes of one example's factors, and of what they are made of."""
-    leaves = _leaves(problem.params)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(problem.params)]
     found = jax.eval_shape(read.one, leaves, problem.x)
     pairs = zip(jax.tree.leaves(found), [flag for member in read.batched for flag in member], strict=True)
     each = sum(value.size * value.dtype.itemsize for value, flag in pairs if flag)
     rows = problem.basis.shape[0]
     uses = [use for group in read.groups for use in group.uses]
     width = read.structure.output.dtype.itemsize
-    made = sum(2 * rows * _size(use.sizes) + 2 * _size(use.h_shape) for use in uses)
+    made = sum(2 * rows * math.prod(use.sizes) + 2 * math.prod(use.h_shape) for use in uses)
     return each, each + width * made
 
 
-def _leaves(params: PyTree) -> list[Array]:
-    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(params)]
-
-
-def _size(shape: Sequence[int]) -> int:
-    total = 1
-    for n in shape:
-        total *= n
-    return total
-
-
 def jacobian(problem: Problem) -> Engine:
-    """Contract whole Jacobians, `N K P` numbers: what one would write down first."""
-    leaves, tree = _leaves(problem.params), jax.tree.structure(problem.params)
-    floating = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    rows = problem.basis.shape[0]
+    """Contract whole Jacobians, `N R P` numbers: what one would write down first."""
+    values, rebuild = floating(problem.params)
+    names, rows = _names(problem), problem.basis.shape[0]
 
     def one(x: PyTree) -> list[Array]:
-        def call(some: list[Array]) -> Array:
-            filled = list(leaves)
-            for i, leaf in zip(floating, some, strict=True):
-                filled[i] = leaf
-            return problem.apply(jax.tree.unflatten(tree, filled), x)
-
-        _, pullback = jax.vjp(call, [leaves[i] for i in floating])
+        _, pullback = jax.vjp(lambda values: problem.apply(rebuild(values), x), values)
         return [leaf.reshape(rows, -1) for leaf in jax.vmap(pullback)(problem.basis)[0]]
 
     def tile(fixed: list[Array], left: list[Array], right: list[Array]) -> dict[str, Array]:
         output = {"full": "nkml", "trace": "nm", "diagonal": "nmk"}[problem.reduce]
         other = "l" if problem.reduce == "full" else "k"
-        totals: dict[str, Any] = {}
-        for i, a, b in zip(floating, left, right, strict=True):
+        totals: dict[str, Array] = {}
+        for name, a, b in zip(names, left, right, strict=True):
             part = einsum([(a, "nkp"), (b, f"m{other}p")], output)
-            totals[problem.names[i]] = totals.get(problem.names[i], 0) + part
+            totals[name] = totals[name] + part if name in totals else part
         return totals
 
-    each = rows * sum(leaves[i].size * leaves[i].dtype.itemsize for i in floating)
+    each = rows * sum(value.size * value.dtype.itemsize for value in values)
     return Engine([], lambda xs: jax.vmap(one)(xs), tile, each, 2 * each)
 
 
 def vector_products(problem: Problem) -> Engine:
-    """Apply the kernel to unit vectors, one vjp and one jvp each: little memory, `N^2 K` forward passes."""
-    leaves, tree = _leaves(problem.params), jax.tree.structure(problem.params)
-    rows = jnp.arange(problem.basis.shape[0])
-    names = tuple(dict.fromkeys(problem.names))
+    """Apply the kernel to unit vectors, one vjp and one jvp each: little memory, `N^2 R` forward passes."""
+    values, rebuild = floating(problem.params)
+    names, form = _names(problem), jax.tree.structure(problem.x)
 
-    def call(leaves: list[Array], x: PyTree) -> Array:
-        return problem.apply(jax.tree.unflatten(tree, leaves), x)
+    def call(values: list[Array], x: list[Array]) -> Array:
+        return problem.apply(rebuild(values), jax.tree.unflatten(form, x))
 
-    def column(fixed: list[Array], x: PyTree, y: PyTree, name: str, row: Array) -> Array:
-        floating = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-        def some(values: list[Array], x: PyTree) -> Array:
-            filled = list(leaves)
-            for i, value in zip(floating, values, strict=True):
-                filled[i] = value
-            return call(filled, x)
-
-        values = [leaves[i] for i in floating]
-        _, pullback = jax.vjp(lambda values: some(values, y), values)
-        (tangent,) = pullback(problem.basis[row])
-        tangent = [t if problem.names[i] == name else jnp.zeros_like(t) for i, t in zip(floating, tangent, strict=True)]
-        _, pushed = jax.jvp(lambda values: some(values, x), (values,), (tangent,))
+    def column(name: str, x: list[Array], y: list[Array], cotangent: Array) -> Array:
+        _, pullback = jax.vjp(lambda values: call(values, y), values)
+        (pulled,) = pullback(cotangent)
+        tangent = [a if own == name else jnp.zeros_like(a) for own, a in zip(names, pulled, strict=True)]
+        _, pushed = jax.jvp(lambda values: call(values, x), (values,), (tangent,))
         return problem.basis @ pushed
 
-    tree_x = jax.tree.structure(problem.x)
+    def block(name: str, left: list[Array], right: list[Array]) -> Array:
+        """Give `[n, m, l, k]`."""
+        over_outputs = jax.vmap(lambda x, y: jax.vmap(lambda row: column(name, x, y, row))(problem.basis), (None, 0))
+        return jax.vmap(over_outputs, (0, None))(left, right)
 
     def tile(fixed: list[Array], left: list[Array], right: list[Array]) -> dict[str, Array]:
-        found = {}
-        for name in names:
-            each = partial(column, fixed, name=name)
+        finish = {
+            "full": lambda a: a.transpose(0, 3, 1, 2),
+            "trace": lambda a: jnp.trace(a, axis1=2, axis2=3),
+            "diagonal": lambda a: jnp.diagonal(a, axis1=2, axis2=3),
+        }[problem.reduce]
+        return {name: finish(block(name, left, right)) for name in dict.fromkeys(names)}
 
-            def pair(x: list[Array], y: list[Array], each: Callable = each) -> Array:
-                x, y = jax.tree.unflatten(tree_x, x), jax.tree.unflatten(tree_x, y)
-                return jax.vmap(lambda row: each(x, y, row=row))(rows)
-
-            whole = jax.vmap(jax.vmap(pair, (None, 0)), (0, None))(left, right)  # [n, m, l, k]
-            found[name] = {
-                "full": lambda a: a.transpose(0, 3, 1, 2),
-                "trace": lambda a: jnp.trace(a, axis1=2, axis2=3),
-                "diagonal": lambda a: jnp.diagonal(a, axis1=2, axis2=3),
-            }[problem.reduce](whole)
-        return found
-
-    each = sum(_size(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(problem.x))
-    weights = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    each = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(problem.x))
+    weights = sum(value.size * value.dtype.itemsize for value in values)
     return Engine([], jax.tree.leaves, tile, each, each + weights * problem.basis.shape[0])
+
+
+def _names(problem: Problem) -> list[str]:
+    """Name the part that each leaf of floats belongs to."""
+    leaves = zip(jax.tree.leaves(problem.params), problem.names, strict=True)
+    return [name for leaf, name in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
