@@ -91,8 +91,8 @@ def test_top_of_the_spectrum_with_its_copies():
     np.testing.assert_allclose(a @ found.vectors, found.vectors * found.values[None], atol=1e-4)
     np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(6), atol=1e-12)
     assert np.all(found.residuals < 1e-4)
-    single = spectra.top(operators.dense(jnp.asarray(a)), jax.random.key(0), 6, steps=40, block=1)
-    np.testing.assert_allclose(single.values[:3], values[:6:2], rtol=1e-3)  # one vector sees each value once
+    single = spectra.top(operators.dense(jnp.asarray(a)), jax.random.key(0), 6, steps=16, block=1)
+    np.testing.assert_allclose(single.values[:3], values[:6:2], rtol=0.02)  # one vector sees each value once
 
 
 def test_trace_and_log_determinant_within_their_errors():
