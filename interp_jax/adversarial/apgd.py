@@ -1,7 +1,7 @@
 """Auto-PGD: projected gradient ascent that sets its own step size, and its targeted form."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -30,6 +30,16 @@ from interp_jax.core.types import Array, ArrayLike, Key, Numpy
 AnyObjective = Callable[[Array], Scored | Array]
 MOMENTUM = 0.75
 """Alpha, the share of the new step in a move; the rest is the move before."""
+Radii = Sequence[tuple[float, int]]
+"""Balls searched one after the other: radius in units of eps, and percent of the steps."""
+AT_ONCE: Radii = ((1.0, 100),)
+NARROWING: Radii = ((3.0, 30), (2.0, 30), (1.0, 40))
+"""Croce and Hein's (2021, section 4), for L1: the best of a larger ball is a place to enter the smaller one from.
+
+It is on images and convolutions: of Fashion-MNIST, adversarially trained, at L1 10, 41.5% stood APGD-CE and 37.0% it
+and APGD-T, against 47.5 and 40.8% at one radius (4 Wong-Kolter nets, 50 steps). It need not be: of digits, L1 2, 23.8
+and 18.9%, against 21.5 and 18.6% (8 MLPs, 100 steps); AutoAttack's own code, too, loses by it there, 28 against 23.5%.
+"""
 
 
 class _Top(NamedTuple):
@@ -103,7 +113,7 @@ def _halving(where: Region, steps: int, rho: ArrayLike) -> _Rule:
     def adapt(search: _Search, rose: Array, t: Array, window: Array) -> tuple[Array, Array, Any]:
         rises, record, halved = search.notes
         rises, due = rises + rose, window > 0
-        few = rises < rho * window
+        few = rises < jnp.asarray(rho, where.eps.dtype) * window
         stuck = ~halved & (search.top.value == record)
         halve = due & (few | stuck)
         notes = (
@@ -123,22 +133,31 @@ def _halving(where: Region, steps: int, rho: ArrayLike) -> _Rule:
     return _Rule(_windows(checkpoints(steps), steps), 2 * where.eps, notes, adapt, move)
 
 
-def _sparse(where: Region, steps: int) -> _Rule:
+def _two_thirds(count: Array) -> Array:
+    return jnp.maximum((2 * count + 2) // 3, 1)
+
+
+def _support(d: Array) -> Array:
+    return jnp.sum(d != 0, dtype=jnp.int32)
+
+
+def _sparse(where: Region, steps: int, warm: Array | None) -> _Rule:
     """Step along the largest entries of the gradient, two thirds as many as the best perturbation has.
 
-    (Croce and Hein 2021, section 4: a fifth of the entries and steps of eps at first; at every 4% of the steps, back
-    to eps and to the best if its support has shrunk by a twentieth, else steps shorter by 1.5, down to eps / 10.)
+    (Croce and Hein 2021, section 4: a fifth of the entries, or two thirds of those of a warm start, and steps of eps at
+    first; at every 4% of the steps, back to eps and to the best if its support has shrunk by a twentieth, else steps
+    shorter by 1.5, down to eps / 10.)
     """
     places = where.x.size
 
     def adapt(search: _Search, rose: Array, t: Array, window: Array) -> tuple[Array, Array, Any]:
         del rose, t
         count, support = search.notes
-        now, due = jnp.sum(search.top.d != 0, dtype=jnp.int32), window > 0
+        now, due = _support(search.top.d), window > 0
         shrunk = now < 0.95 * support
         shorter = jnp.clip(search.size / 1.5, 0.1 * where.eps, where.eps)
         size = jnp.where(due, jnp.where(shrunk, where.eps, shorter), search.size)
-        return due & shrunk, size, _choose(due, (jnp.maximum((2 * now + 2) // 3, 1), now), (count, support))
+        return due & shrunk, size, _choose(due, (_two_thirds(now), now), (count, support))
 
     def move(search: _Search, gradient: Array, t: Array) -> Array:
         del t
@@ -149,6 +168,8 @@ def _sparse(where: Region, steps: int) -> _Rule:
 
     every = max(steps * 4 // 100, 1)
     notes = jnp.int32((places + 4) // 5), jnp.int32(places)
+    if warm is not None:
+        notes = _two_thirds(_support(warm)), _support(warm)
     return _Rule(_windows(list(range(0, steps, every)), steps), where.eps, notes, adapt, move)
 
 
@@ -170,6 +191,40 @@ def _step(where: Region, judged: Objective, rule: _Rule) -> Callable[[_Search, t
     return step
 
 
+def _phases(radii: Radii, steps: int) -> list[tuple[float, int]]:
+    """Give the radii with whole numbers of steps, `steps` in all; all but the last are rounded up."""
+    counts = [-(-percent * steps // 100) for _, percent in radii[:-1]]
+    counts.append(steps - sum(counts))
+    if not radii or radii[-1][0] != 1 or min(counts) < 1 or sum(percent for _, percent in radii) != 100:
+        raise ValueError(
+            f"want radii that end at 1, with 100 percent of at least as many steps, got {radii=}, {steps=}"
+        )
+    return [(factor, count) for (factor, _), count in zip(radii, counts, strict=True)]
+
+
+def _ascend(judged: Objective, where: Region, rule: _Rule, start: Array) -> tuple[_Search, tuple[Array, Array]]:
+    """Run one search; give its end, the objectives and whether gradients were flat."""
+    infinity = jnp.full((), jnp.inf, start.dtype)
+    top = _Top(start, jnp.zeros_like(start), -infinity)
+    search = _Search(start, start, infinity, top, Best.none(start), rule.size, rule.notes)
+    schedule = jnp.arange(len(rule.windows)), jnp.asarray(rule.windows)
+    return jax.lax.scan(_step(where, judged, rule), search, schedule)
+
+
+def _narrow(
+    judged: Objective, where: Region, phases: list[tuple[float, int]], start: Array, rho: ArrayLike
+) -> tuple[_Search, Array, Array]:
+    """Search ball after ball, from the best of the one before; give the last one's end, all values, all flat."""
+    done = []
+    for factor, count in phases:
+        ball = where._replace(eps=factor * where.eps)
+        warm = ball.confine(done[-1][0].top.d) if done else None
+        rule = _sparse(ball, count, warm) if where.norm == norms.l1 else _halving(ball, count, rho)
+        done.append(_ascend(judged, ball, rule, start if warm is None else warm))
+    curve, flat = (jnp.concatenate(parts) for parts in zip(*(seen for _, seen in done), strict=True))
+    return done[-1][0], curve, flat
+
+
 def apgd(
     objective: AnyObjective,
     x: Array,
@@ -181,13 +236,14 @@ def apgd(
     bounds: Bounds | None = UNIT,
     random_start: bool = True,
     rho: ArrayLike = 0.75,
+    radii: Radii = AT_ONCE,
 ) -> Attack:
     """Ascend with a step that starts at 2 eps and halves by itself (Croce and Hein 2020, algorithm 1).
 
     `z = P(d + size ascend(g))`, `d <- P(d + alpha (z - d) + (1 - alpha) (d - d_before))`. At a checkpoint the size is
     halved, and the search goes on from the iterate of the largest objective, if fewer than `rho` of the steps since the
     last checkpoint rose, or if size and largest objective are what they were there. In the L1 ball steps are sparse and
-    the rule is that of Croce and Hein (2021) at one radius (their evaluation runs it at 3 eps, 2 eps and eps in turn).
+    the rule is that of Croce and Hein (2021).
 
     The checkpoint comes before the move, as in the authors' code (the paper prints it one iterate later). That code
     projects on the L2 ball, then clips; starts on the sphere; halves at exactly `rho`; and gives x back for a failure.
@@ -204,27 +260,23 @@ def apgd(
         steps: gradients taken; the objective is evaluated once more, at the end. Checkpoints depend on it alone.
         norm: of the ball, linf, l2 or l1.
         bounds: of the input, None for none.
-        random_start: begin at a uniform draw from the ball, and not at x.
+        random_start: begin at a uniform draw from the (first) ball, and not at x.
         rho: share of steps that must rise; it does not enter in L1.
+        radii: `NARROWING` begins in larger balls; each search starts at the best of the one before, projected. Only the
+            last counts for what is given back, but for the curve.
 
     Raises:
         ValueError: eps below zero, bounds reversed, x outside them, no steps, rho outside [0, 1] (where these are not
-            traced), a norm whose balls are not convex.
+            traced), a norm whose balls are not convex, radii that do not end at 1.
     """
     checks.whole(1, steps=steps)
     checks.between(0, 1, rho=rho)
     if norm.dual is None:
         raise ValueError("want norm linf, l2 or l1, got one without a dual (l0), whose balls are not convex")
-    where = region(x, eps, norm, bounds)
-    judged = guarded(objective, where)
-    rule = _sparse(where, steps) if norm == norms.l1 else _halving(where, steps, jnp.asarray(rho, x.dtype))
-
-    start = where.draw(key) if random_start else jnp.zeros_like(x)
-    infinity = jnp.full((), jnp.inf, x.dtype)
-    top = _Top(start, jnp.zeros_like(x), -infinity)
-    search = _Search(start, start, infinity, top, Best.none(x), rule.size, rule.notes)
-    schedule = jnp.arange(steps), jnp.asarray(rule.windows)
-    search, (curve, flat) = jax.lax.scan(_step(where, judged, rule), search, schedule)
+    where, phases = region(x, eps, norm, bounds), _phases(radii, steps)
+    judged, widest = guarded(objective, where), where._replace(eps=phases[0][0] * where.eps)
+    start = widest.draw(key) if random_start else jnp.zeros_like(x)
+    search, curve, flat = _narrow(judged, where, phases, start, rho)
     last = where.point(search.d)
     seen = judged(last)
     return finish(search.best.keep(last, seen), last, jnp.append(curve, seen.value), flat)

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Wrapped
 
-from interp_jax.adversarial import norms, objectives
-from interp_jax.adversarial.apgd import apgd, apgd_t
+from interp_jax.adversarial import apgd, norms, objectives
 from interp_jax.adversarial.attack import UNIT, Attack, Bounds
 from interp_jax.adversarial.fab import fab_t
 from interp_jax.adversarial.norms import Norm
@@ -68,15 +67,20 @@ def standard(
     """Give the attacks of AutoAttack's standard version (Croce and Hein 2020, section 6), in its order.
 
     APGD on the cross entropy, APGD on the targeted DLR towards the likeliest `targets` other classes, targeted FAB,
-    and Square, which sees no gradient. Below four classes the targeted DLR is undefined and the margin takes its place.
+    and Square, which sees no gradient. Below four classes the targeted DLR is undefined and the difference of logits
+    takes its place.
+
+    In L1 both APGDs begin in larger balls (`apgd.NARROWING`), as in AutoAttack, which has 5 restarts of the first, 5
+    targets, and a Square of its own for L1: here there is none, so that every attack needs gradients.
     """
     shared = {"norm": norm, "bounds": bounds}
+    searches: dict[str, Any] = shared | {"steps": steps, "radii": apgd.NARROWING if norm == norms.l1 else apgd.AT_ONCE}
 
     def apgd_ce(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
-        return apgd(objectives.cross_entropy(predict, label), x, key, eps=eps, steps=steps, **shared)
+        return apgd.apgd(objectives.cross_entropy(predict, label), x, key, eps=eps, **searches)
 
     def apgd_towards(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
-        return apgd_t(predict, x, label, key, eps=eps, steps=steps, targets=targets, **shared)
+        return apgd.apgd_t(predict, x, label, key, eps=eps, targets=targets, **searches)
 
     def fab_towards(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
         return fab_t(predict, x, label, key, eps=eps, steps=steps, targets=targets, **shared)
@@ -84,7 +88,8 @@ def standard(
     def squares(predict: Predict, x: Array, label: Array, key: Key, eps: Array) -> Attack:
         return square(objectives.margin(predict, label), x, key, eps=eps, steps=queries, **shared)
 
-    return {"apgd-ce": apgd_ce, "apgd-t": apgd_towards, "fab-t": fab_towards, "square": squares}
+    members = {"apgd-ce": apgd_ce, "apgd-t": apgd_towards, "fab-t": fab_towards, "square": squares}
+    return {name: member for name, member in members.items() if name != "square" or norm != norms.l1}
 
 
 class _Work(NamedTuple):

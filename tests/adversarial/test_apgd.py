@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from interp_jax.adversarial import norms, objectives
-from interp_jax.adversarial.apgd import apgd, apgd_t, checkpoints
+from interp_jax.adversarial.apgd import AT_ONCE, NARROWING, apgd, apgd_t, checkpoints
 from interp_jax.adversarial.pgd import pgd
 from tests.adversarial import nets
 from tests.oracles import apgd as oracle
@@ -56,10 +56,28 @@ def test_every_sparse_step_agrees_with_a_float64_oracle():
     found, returns = run("l1", XS, LABELS, 0.75), 0
     for i, (x, y) in enumerate(zip(np.asarray(XS, np.float64), np.asarray(LABELS), strict=True)):
         f = oracle.cross_entropy(PARAMS, y)
-        curve, returned = oracle.sparse_apgd(f, x.reshape(-1), BALLS["l1"][1], STEPS)
+        curve, returned, _ = oracle.sparse_apgd(f, x.reshape(-1), BALLS["l1"][1], STEPS)
         np.testing.assert_allclose(found.curve[i], curve, rtol=1e-4, atol=1e-4)
         returns += len(returned)
     assert returns >= len(XS)
+
+
+@jax.jit
+def narrow(xs, labels):
+    def one(x, y):
+        settings = {"eps": 1.0, "steps": STEPS, "norm": norms.l1, "random_start": False, "radii": NARROWING}
+        return apgd(objectives.cross_entropy(PREDICT, y), x, jax.random.key(0), **settings)
+
+    return jax.vmap(one)(xs, labels)
+
+
+def test_every_step_in_narrowing_balls_agrees_with_a_float64_oracle():
+    found = narrow(XS, LABELS)
+    for i, (x, y) in enumerate(zip(np.asarray(XS, np.float64), np.asarray(LABELS), strict=True)):
+        curve = oracle.narrowing_apgd(oracle.cross_entropy(PARAMS, y), x.reshape(-1), 1.0, STEPS)
+        np.testing.assert_allclose(found.curve[i], curve, rtol=1e-4, atol=1e-4)
+    assert (jax.vmap(norms.l1.size)(found.x - XS) <= 1 + 1e-6).all()
+    assert (found.objective <= found.curve[:, 24:].max(1)).all(), "what lies outside the ball is not given back"
 
 
 @pytest.mark.parametrize("name", BALLS)
@@ -154,6 +172,31 @@ def test_at_equal_gradients_it_is_above_pgd_on_average(name):
     assert found.mean() > 2.023 * error, (found.mean(), error)
 
 
+@pytest.mark.parametrize("count", [12, pytest.param(40, marks=pytest.mark.slow)])
+def test_in_l1_narrowing_balls_are_above_one_on_average_at_equal_gradients(count):
+    """Nets of 196 inputs, a seed each, 16 examples; by a t interval of 95%. (On 36 inputs there is no difference.)"""
+    xs = nets.examples(16, side=14)
+
+    def difference(net):
+        params, ks = net
+        predict = partial(nets.mlp, params)
+
+        def one(x, k):
+            objective = objectives.cross_entropy(predict, jnp.argmax(predict(x)))
+            settings = {"eps": 2.0, "steps": STEPS, "norm": norms.l1}
+            narrowing, once = (apgd(objective, x, k, radii=radii, **settings) for radii in (NARROWING, AT_ONCE))
+            return narrowing.objective - once.objective
+
+        return jax.vmap(one)(xs, ks).mean()
+
+    each = [nets.weights(seed, side=14) for seed in range(count)]
+    params = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves), jnp.float32), *each)
+    ks = jax.random.split(jax.random.key(0), (count, 16))
+    found = np.asarray(jax.jit(lambda *leaves: jax.lax.map(difference, leaves))(params, ks))
+    error = found.std(ddof=1) / count**0.5
+    assert found.mean() > {12: 2.201, 40: 2.023}[count] * error, (found.mean(), error)
+
+
 def test_targets_are_the_likeliest_others_and_the_best_outcome_is_kept():
     xs, labels = XS[:4], LABELS[:4]
     settings = {"eps": 0.08, "steps": 10}
@@ -220,6 +263,10 @@ def test_bad_values_that_tracing_hides_give_nan():
         ({"steps": 0}, "want an integer steps >= 1, got steps=0"),
         ({"rho": 1.5}, "want 0 <= rho <= 1, got rho=1.5"),
         ({"norm": norms.l0}, "want norm linf, l2 or l1"),
+        ({"steps": 2, "radii": NARROWING}, "want radii that end at 1, with 100 percent of at least as many steps"),
+        ({"radii": ((2.0, 100),)}, "want radii that end at 1"),
+        ({"radii": ((2.0, 50), (1.0, 40))}, "want radii that end at 1, with 100 percent"),
+        ({"radii": ()}, "want radii that end at 1"),
         ({"bounds": (1.0, 0.0)}, "want bounds \\(low, high\\) with low < high"),
         ({"bounds": (0.6, 1.0)}, "want 0.6 <= x <= 1.0"),
     ],

@@ -171,11 +171,13 @@ def test_bad_input_is_named(changes, message, key):
         RUN(PARAMS, given["xs"], given["labels"], key, eps=given["eps"])
 
 
-@pytest.mark.parametrize("norm", [norms.linf, pytest.param(norms.l2, marks=pytest.mark.slow)], ids=["linf", "l2"])
-def test_the_standard_ensemble_is_at_least_as_strong_as_pgd(norm, key):
-    eps = 0.1 if norm is norms.linf else 0.6
+BALLS = {"linf": (norms.linf, 0.1), "l2": (norms.l2, 0.6), "l1": (norms.l1, 1.5)}
+
+
+@pytest.mark.parametrize("name", ["linf", *(pytest.param(name, marks=pytest.mark.slow) for name in ("l2", "l1"))])
+def test_the_standard_ensemble_is_at_least_as_strong_as_pgd(name, key):
+    norm, eps = BALLS[name]
     members = evaluation.standard(norm=norm, steps=10, queries=30, targets=2)
-    assert list(members) == ["apgd-ce", "apgd-t", "fab-t", "square"]
     found = evaluation.evaluator(nets.mlp, members, batch=23)(PARAMS, XS, LABELS, key, eps=eps)
 
     def plain(predict, x, label, key, eps):
@@ -184,3 +186,11 @@ def test_the_standard_ensemble_is_at_least_as_strong_as_pgd(norm, key):
 
     by_pgd = evaluation.evaluator(nets.mlp, {"pgd": plain}, batch=23)(PARAMS, XS, LABELS, key, eps=eps)
     assert found.standing.sum() <= by_pgd.standing.sum()
+    assert found.standing.sum() < found.correct.sum()
+    assert (jax.vmap(norm.size)(found.x - XS) <= eps * (1 + 1e-5)).all()
+
+
+def test_the_standard_ensemble_sees_no_gradient_last_and_has_no_square_in_l1():
+    names = ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert [*evaluation.standard()] == [*evaluation.standard(norm=norms.l2)] == names
+    assert [*evaluation.standard(norm=norms.l1)] == names[:3]

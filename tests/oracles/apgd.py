@@ -100,11 +100,15 @@ def project_l1(d, x, eps):
     return shrunk(large)
 
 
-def sparse_apgd(f, x, eps, n):
-    """Give every f(x_k), and the iterations at which the search went back to its best."""
+def sparse_apgd(f, x, eps, n, start=None):
+    """Give every f(x_k), the iterations at which the search went back to its best, and the best of the first n."""
     every, count, support = max(n * 4 // 100, 1), ceil(x.size / 5), x.size
     eta, d = eps, np.zeros_like(x)
-    loss, gradient = f(x)
+    if start is not None:
+        d = start
+        support = np.count_nonzero(np.abs(d) > 1e-12)
+        count = max(ceil(support / 1.5), 1)
+    loss, gradient = f(x + d)
     losses, best, returned = [loss], (d, loss, gradient), []
     for k in range(n):
         if k > 0 and k % every == 0:
@@ -121,6 +125,17 @@ def sparse_apgd(f, x, eps, n):
         d = project_l1(d + eta * step, x, eps)
         loss, gradient = f(x + d)
         losses.append(loss)
-        if loss > best[1]:
+        if k < n - 1 and loss > best[1]:
             best = d, loss, gradient
-    return np.array(losses), returned
+    return np.array(losses), returned, best[0]
+
+
+def narrowing_apgd(f, x, eps, n):
+    """Give every loss of searches of 30, 30 and 40% of the steps in balls of 3, 2 and 1 eps (section 4)."""
+    first = ceil(Fraction(3, 10) * n)
+    start, found = None, []
+    for factor, steps in ((3, first), (2, first), (1, n - 2 * first)):
+        start = start if start is None else project_l1(start, x, factor * eps)
+        losses, _, start = sparse_apgd(f, x, factor * eps, steps, start)
+        found.append(losses[:-1])
+    return np.append(np.concatenate(found), losses[-1])
