@@ -38,7 +38,7 @@ class Group:
 
     leaf: which parameter. members: the factors of each use; of all uses together, if dense. uses: none where the
     parameter is differentiated as it is, because of `why`. entries: the labels of the parameter's axes. flops_example:
-    to make one example's factors. flops_pair: for one pair of examples.
+    to make one example's factors. flops_pair: for one pair of examples. size: of the parameter's part.
     """
 
     leaf: int
@@ -48,6 +48,7 @@ class Group:
     entries: frozenset[Label]
     flops_example: float
     flops_pair: float
+    size: int
     why: str = ""
 
 
@@ -85,7 +86,7 @@ def prepare(
     x: one example, shapes only. basis: `[R, K]`, the combinations of outputs whose kernel is wanted. examples: how many
     will meet how many.
     """
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    leaves = _shapes(jax.tree.leaves(params))
     structure, generic, evaluate = _read(apply, params, x, basis)
     kinds: list[tuple[list[Kind], list[Kind]]] = []
 
@@ -117,6 +118,10 @@ def prepare(
     return Factors(structure, tuple(groups), one, batched)
 
 
+def _shapes(values: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct(jnp.shape(value), jnp.result_type(value)) for value in values]
+
+
 def _order(structure: Structure) -> list[Use]:
     return [use for uses in structure.uses.values() for use in uses]
 
@@ -131,7 +136,7 @@ def _read(
     def call(*args: Array) -> Array:
         return apply(jax.tree.unflatten(tree, args[:count]), jax.tree.unflatten(form, args[count:]))
 
-    shapes = [jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)) for a in (*leaves, *inputs)]
+    shapes = _shapes([*leaves, *inputs])
     structure = read(jax.make_jaxpr(call)(*shapes), count)
     order, generic = _order(structure), sorted(structure.reasons)
 
@@ -200,7 +205,8 @@ def _choose(uses: list[Use], kinds: list[Kind], rows: int, examples: int, reduce
         example = sum(_preparation(use, way, sizes) for use in uses)
         pairs = itertools.product(members, members)
         pair = sum(cost(a, b, entries, sizes, examples, reduce) for a, b in pairs) / examples**2
-        found.append(Group(uses[0].view.leaf, way, members, tuple(uses), entries, example, pair))
+        size = math.prod(sizes[label] for label in entries)
+        found.append(Group(uses[0].view.leaf, way, members, tuple(uses), entries, example, pair, size))
     return min(found, key=lambda group: 2 * group.flops_example + group.flops_pair * examples)
 
 
@@ -234,7 +240,7 @@ def _generic(leaf: int, kind: Kind, rows: int, why: str) -> Group:
     """Make the group of a parameter that is differentiated as it is."""
     label = ("entries", leaf)
     member = (Operand((OUTPUT, label), kind.masked or not kind.free),)
-    return Group(leaf, "dense", (member,), (), frozenset([label]), 0.0, 2.0 * rows**2 * kind.size, why)
+    return Group(leaf, "dense", (member,), (), frozenset([label]), 0.0, 2.0 * rows**2 * kind.size, kind.size, why)
 
 
 def _factors(group: Group, several: list[tuple[Pulled, Array]]) -> list[list[Array]]:

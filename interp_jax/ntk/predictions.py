@@ -155,7 +155,7 @@ def largest_learning_rate(spectrum: Spectrum, count: int, *, momentum: ArrayLike
     """
     checks.whole(1, count=count)
     checks.between(0, 1, momentum=momentum)
-    return 2 * (1 + momentum) * count / spectrum.values[-1]
+    return 2 * (1 + jnp.asarray(momentum)) * count / spectrum.values[-1]
 
 
 def _matrix(kernel: Array) -> Array:

@@ -26,7 +26,7 @@ def floating(params: PyTree) -> tuple[list[Array], Callable[[list[Array]], PyTre
         filled = dict(enumerate(leaves)) | dict(zip(at, values, strict=True))
         return jax.tree.unflatten(tree, list(filled.values()))
 
-    return [jnp.asarray(leaves[i]) for i in at], rebuild
+    return [leaves[i] if hasattr(leaves[i], "dtype") else jnp.asarray(leaves[i]) for i in at], rebuild
 
 
 def output_of(apply: Apply, params: PyTree, example: PyTree) -> jax.ShapeDtypeStruct:
