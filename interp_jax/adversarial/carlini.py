@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from interp_jax.adversarial import norms
-from interp_jax.adversarial.attack import UNIT, Bounds, value_and_gradient
+from interp_jax.adversarial.attack import UNIT, Bounds, Region, value_and_gradient
 from interp_jax.adversarial.minimal import Minimal, Nearest, Size, everywhere, finish
 from interp_jax.adversarial.objectives import Objective, Scored, scored
 from interp_jax.core import checks
@@ -79,6 +79,11 @@ class _Box(NamedTuple):
     inside: Array
     free: bool
 
+    @classmethod
+    def around(cls, where: Region, inside: Array, *, free: bool) -> "_Box":
+        half, middle = (0.5 * (where.high + sign * where.low) for sign in (-1, 1))
+        return cls(jnp.broadcast_to(middle, where.x.shape), jnp.broadcast_to(half, where.x.shape), inside, free)
+
     def point(self, w: Array) -> Array:
         return w if self.free else self.middle + self.half * jnp.tanh(w)
 
@@ -88,6 +93,30 @@ class _Box(NamedTuple):
             return x
         share = jnp.where(self.half > 0, (x - self.middle) / jnp.where(self.half > 0, self.half, 1.0), 0.0)
         return jnp.arctanh(self.inside * jnp.clip(share, -1.0, 1.0))
+
+
+def _adam(judged: Objective, where: Region, box: _Box, adam: optax.GradientTransformation, steps: int) -> Run:
+    """Make the run of C&W: Adam on the variable w, from that of the clean example."""
+    x = where.x
+
+    def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:
+        def step(carry: tuple, _: None) -> tuple[tuple, tuple[Array, Array]]:
+            w, moments, nearest, enough = carry
+            point, back = jax.vjp(lambda w: where.point(box.point(w) - x), w)
+            seen, hinge, flat = _hinge_gradient(judged, point)
+            nearest = nearest.keep(point, seen.fooled, norms.l2.size)
+            updates, moments = adam.update(back(2 * (point - x) + weight * hinge)[0], moments)
+            return (w + updates, moments, nearest, enough | seen.fooled), (nearest.size, flat)
+
+        w = box.variable(x)
+        carry = w, adam.init(w), nearest, jnp.bool_(False)
+        (w, _, nearest, enough), (sizes, flat) = jax.lax.scan(step, carry, length=steps)
+        last = where.point(box.point(w) - x)
+        fooled = judged(last).fooled
+        nearest = nearest.keep(last, fooled, norms.l2.size)
+        return nearest, enough | fooled, last, sizes.at[-1].set(nearest.size), flat
+
+    return run
 
 
 def carlini_wagner(
@@ -134,28 +163,8 @@ def carlini_wagner(
     checks.between(0, 1, inside=inside)
     where, judged = everywhere(_confident(objective, confidence), x, norms.l2, bounds)
     adam = optax.adam(jnp.asarray(learning_rate, x.dtype))
-    half = jnp.broadcast_to(0.5 * (where.high - where.low), x.shape)
-    middle = jnp.broadcast_to(0.5 * (where.high + where.low), x.shape)
-    box = _Box(middle, half, jnp.asarray(inside, x.dtype), bounds is None)
-
-    def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:
-        def step(carry: tuple, _: None) -> tuple[tuple, tuple[Array, Array]]:
-            w, moments, nearest, enough = carry
-            point, back = jax.vjp(lambda w: where.point(box.point(w) - x), w)
-            seen, hinge, flat = _hinge_gradient(judged, point)
-            nearest = nearest.keep(point, seen.fooled, norms.l2.size)
-            updates, moments = adam.update(back(2 * (point - x) + weight * hinge)[0], moments)
-            return (w + updates, moments, nearest, enough | seen.fooled), (nearest.size, flat)
-
-        w = box.variable(x)
-        carry = w, adam.init(w), nearest, jnp.bool_(False)
-        (w, _, nearest, enough), (sizes, flat) = jax.lax.scan(step, carry, length=steps)
-        last = where.point(box.point(w) - x)
-        fooled = judged(last).fooled
-        nearest = nearest.keep(last, fooled, norms.l2.size)
-        return nearest, enough | fooled, last, sizes.at[-1].set(nearest.size), flat
-
-    return _search(run, Nearest.begin(x, judged(x)), weight, searches)
+    box = _Box.around(where, jnp.asarray(inside, x.dtype), free=bounds is None)
+    return _search(_adam(judged, where, box, adam, steps), Nearest.begin(x, judged(x)), weight, searches)
 
 
 def elastic(beta: ArrayLike) -> Size:
@@ -172,6 +181,25 @@ def shrink(z: Array, x: Array, beta: ArrayLike, low: Array, high: Array) -> Arra
     """Move z towards x by beta, to x itself if nearer, then clip (Chen et al. 2018)."""
     d = z - x
     return jnp.clip(x + jnp.sign(d) * jnp.maximum(jnp.abs(d) - beta, 0.0), low, high)
+
+
+def _ista(judged: Objective, x: Array, forward: Callable, rule: Size, rates: Array, *, accelerated: bool) -> Run:
+    """Make the run of EAD. forward: `(y, rate, weight) -> (the next x, whether the gradient was flat)`."""
+
+    def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:
+        def step(carry: tuple, now: tuple[Array, Array]) -> tuple[tuple, tuple[Array, Array]]:
+            (old, y, nearest, enough), (k, rate) = carry, now
+            new, flat = forward(y, rate, weight)
+            fooled = judged(new).fooled
+            nearest = nearest.keep(new, fooled, rule)
+            ahead = new + (k / (k + 3)) * (new - old) if accelerated else new
+            return (new, ahead, nearest, enough | fooled), (nearest.size, flat)
+
+        schedule = jnp.arange(len(rates), dtype=x.dtype), rates
+        (last, _, nearest, enough), (sizes, flat) = jax.lax.scan(step, (x, x, nearest, jnp.bool_(False)), schedule)
+        return nearest, enough, last, sizes, flat
+
+    return run
 
 
 def ead(
@@ -220,20 +248,11 @@ def ead(
     _check(steps=steps, searches=searches, weight=weight, learning_rate=learning_rate, confidence=confidence)
     checks.not_negative(beta=beta)
     where, judged = everywhere(_confident(objective, confidence), x, norms.l1, bounds)
+    rates = jnp.asarray(learning_rate, x.dtype) * jnp.sqrt(1 - jnp.arange(steps, dtype=x.dtype) / steps)
 
-    def run(weight: Array, nearest: Nearest) -> tuple[Nearest, Array, Array, Array, Array]:
-        def step(carry: tuple, k: Array) -> tuple[tuple, tuple[Array, Array]]:
-            old, y, nearest, enough = carry
-            _, hinge, flat = _hinge_gradient(judged, y)
-            rate = jnp.asarray(learning_rate, x.dtype) * jnp.sqrt(1 - k / steps)
-            new = shrink(y - rate * (2 * (y - x) + weight * hinge), x, beta, where.low, where.high)
-            fooled = judged(new).fooled
-            nearest = nearest.keep(new, fooled, rule)
-            ahead = new + (k / (k + 3)) * (new - old) if accelerated else new
-            return (new, ahead, nearest, enough | fooled), (nearest.size, flat)
+    def forward(y: Array, rate: Array, weight: Array) -> tuple[Array, Array]:
+        _, hinge, flat = _hinge_gradient(judged, y)
+        return shrink(y - rate * (2 * (y - x) + weight * hinge), x, beta, where.low, where.high), flat
 
-        counts = jnp.arange(steps, dtype=x.dtype)
-        (last, _, nearest, enough), (sizes, flat) = jax.lax.scan(step, (x, x, nearest, jnp.bool_(False)), counts)
-        return nearest, enough, last, sizes, flat
-
+    run = _ista(judged, x, forward, rule, rates, accelerated=accelerated)
     return _search(run, Nearest.begin(x, judged(x)), weight, searches)

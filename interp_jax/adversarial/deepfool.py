@@ -1,15 +1,33 @@
 """DeepFool: walk to the nearest linearised decision boundary until the prediction changes."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from interp_jax.adversarial import hyperplane, norms, objectives
-from interp_jax.adversarial.attack import UNIT, Bounds
-from interp_jax.adversarial.minimal import Minimal, Nearest, closest, everywhere, finish, leaders, linearise
+from interp_jax.adversarial.attack import UNIT, Bounds, Region
+from interp_jax.adversarial.minimal import Minimal, Nearest, Planes, closest, everywhere, finish, leaders, linearise
 from interp_jax.adversarial.norms import Norm
-from interp_jax.adversarial.objectives import Predict
+from interp_jax.adversarial.objectives import Objective, Predict
 from interp_jax.core import checks
 from interp_jax.core.types import Array, ArrayLike
+
+
+def _step(judged: Objective, where: Region, reach: Array, look: Callable[[Array], Planes]) -> Callable[[tuple], tuple]:
+    """Make the body of the walk over `(i, sum of steps, nearest, curve, flat)`; look: gives the planes at a point."""
+
+    def step(state: tuple) -> tuple:
+        i, total, nearest, curve, flat = state
+        before = where.point(reach * total)
+        planes = look(before)
+        gap, normal, _distance = closest(planes, where.norm)
+        total = total + hyperplane.reach(normal, -gap, where.low - before, where.high - before, norm=where.norm)
+        point = where.point(reach * total)
+        nearest = nearest.keep(point, judged(point).fooled, where.norm.size)
+        return i + 1, total, nearest, curve.at[i + 1].set(nearest.size), flat + planes.flat
+
+    return step
 
 
 def deepfool(
@@ -57,20 +75,11 @@ def deepfool(
     reach = 1 + jnp.asarray(overshoot, x.dtype)
     rivals = leaders(predict(x), label, candidates)
     start = Nearest.begin(x, judged(x))
+    step = _step(judged, where, reach, lambda point: linearise(predict, point, label, rivals))
 
     def go_on(state: tuple) -> Array:
         i, _, nearest, _, _ = state
         return (i < steps) & jnp.isinf(nearest.size)
-
-    def step(state: tuple) -> tuple:
-        i, total, nearest, curve, flat = state
-        before = where.point(reach * total)
-        planes = linearise(predict, before, label, rivals)
-        gap, normal, _distance = closest(planes, norm)
-        total = total + hyperplane.reach(normal, -gap, where.low - before, where.high - before, norm=norm)
-        point = where.point(reach * total)
-        nearest = nearest.keep(point, judged(point).fooled, norm.size)
-        return i + 1, total, nearest, curve.at[i + 1].set(nearest.size), flat + planes.flat
 
     state = jnp.int32(0), jnp.zeros_like(x), start, jnp.full(steps + 1, start.size), jnp.int32(0)
     taken, total, nearest, curve, flat = jax.lax.while_loop(go_on, step, state)

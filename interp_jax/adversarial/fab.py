@@ -48,6 +48,13 @@ class _Mix(NamedTuple):
     extrapolation: Array
     backward: Array
 
+    @classmethod
+    def checked(cls, bias: ArrayLike, extrapolation: ArrayLike, backward: ArrayLike, dtype: jnp.dtype) -> "_Mix":
+        """Refuse shares outside [0, 1], and an extrapolation outside [1, 2]."""
+        checks.between(0, 1, bias=bias, backward=backward)
+        checks.between(1, 2, extrapolation=extrapolation)
+        return cls(*(jnp.asarray(value, dtype) for value in (bias, extrapolation, backward)))
+
     def between(self, point: Array, clean: Array, d: Array, d_clean: Array, norm: Norm) -> Array:
         """Mix both extrapolated projections, the clean one's share being its relative nearness."""
         size, size_clean = norm.size(d), norm.size(d_clean)
@@ -92,6 +99,12 @@ def _start(step: Callable, where: Region, key: Key, steps: int) -> Callable:
     return start
 
 
+def _clean(judged: Objective, x: Array, known: Array) -> Nearest:
+    """Begin at x; where the target is no class, undefined for good."""
+    seen = judged(x)
+    return Nearest.begin(x, seen._replace(value=jnp.where(known, seen.value, jnp.nan)))
+
+
 def fab(
     predict: Predict,
     x: Array,
@@ -127,13 +140,12 @@ def fab(
         label: the class to be left; it and all numbers may be traced.
         key: of the restarts.
         eps: radius of the ball whose inside the restarts sample.
-        steps: planes taken a start; each costs two forward passes and a backward pass a rival.
+        steps: planes a start; each costs two forward passes and a backward pass a rival.
         restarts: number of starts, one after the other.
         search: cuts of the final search towards the clean example (the paper has 3); the curve's last entry.
         norm: l1, l2 or linf.
         bounds: of the input, None for none.
-        target: the one rival whose boundary is approached (one backward pass a step); any other class than the label
-            counts as success. Where it is no class, NaN and nothing fooled.
+        target: the one rival approached (one backward pass a step); any wrong class will do. If it is none, NaN.
         bias: alpha_max.
         extrapolation: eta (r above), 1 or more.
         backward: beta.
@@ -143,16 +155,12 @@ def fab(
     """
     checks.whole(1, steps=steps, restarts=restarts)
     checks.whole(0, search=search)
-    checks.between(0, 1, bias=bias, backward=backward)
-    checks.between(1, 2, extrapolation=extrapolation)
     where = region(x, eps, norm, bounds)
     judged = guarded(objectives.margin(predict, label), where)
     rivals, known = _rivals(predict, x, label, target)
-    mix = _Mix(*(jnp.asarray(value, x.dtype) for value in (bias, extrapolation, backward)))
+    mix = _Mix.checked(bias, extrapolation, backward, x.dtype)
     start = _start(_step(predict, judged, label, rivals, where, mix), where, key, steps)
-
-    seen = judged(x)
-    clean = Nearest.begin(x, seen._replace(value=jnp.where(known, seen.value, jnp.nan)))
+    clean = _clean(judged, x, known)
     nearest, (last, sizes, flat) = jax.lax.scan(start, clean, jnp.arange(restarts))
     nearest = shorten(judged, where, nearest, steps=search)
     curve = jnp.concatenate([clean.size[None], sizes.reshape(-1), nearest.size[None]])

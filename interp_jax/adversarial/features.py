@@ -238,15 +238,7 @@ def construct(
     """
     objective = objectives.target_cross_entropy(predict, target)
     found = pgd(
-        objective,
-        x,
-        key,
-        eps=eps,
-        step_size=step_size,
-        steps=steps,
-        norm=norm,
-        bounds=bounds,
-        random_start=False,
+        objective, x, key, eps=eps, step_size=step_size, steps=steps, norm=norm, bounds=bounds, random_start=False
     )
     sound = jnp.isfinite(found.last_objective)
     made = jnp.where(sound, found.last, x)

@@ -77,12 +77,13 @@ def ddn(
     return finish(nearest, last, jnp.append(sizes, nearest.size), flat)
 
 
-def _radius(norm: Norm, eps: Array, gamma: Array, seen: Scored, size: Array, slope: Array, nearest: Nearest) -> Array:
+def _radius(norm: Norm, eps: Array, gamma: Array, seen: Scored, d: Array, gradient: Array, nearest: Nearest) -> Array:
     """Shrink the radius where fooled, grow it where not; before the first success, aim at the linearised boundary."""
     shrunk, grown = eps * (1 - gamma), eps * (1 + gamma)
     if norm.dual is None:
         whole = jnp.minimum(eps - 1, jnp.floor(shrunk)), jnp.maximum(eps + 1, jnp.floor(grown))
         return jnp.maximum(jnp.where(seen.fooled, jnp.minimum(whole[0], nearest.size), whole[1]), 0.0)
+    size, slope = norm.size(d), norm.dual(gradient)
     known = (slope > 0) & jnp.isfinite(seen.value)
     away = jnp.where(known, jnp.abs(seen.value) / jnp.where(slope > 0, slope, 1.0), 0.0)
     aimed = jnp.maximum(size + away, size * (1 + gamma))  # rounding may hold a point at the boundary itself
@@ -134,21 +135,19 @@ def fmn(
     checks.positive(step_size=step_size)
     checks.between(0, 1, gamma=gamma, last_gamma=last_gamma)
     where, judged = everywhere(objective, x, norm, bounds)
-    step_size, gamma = jnp.asarray(step_size, x.dtype), jnp.asarray(gamma, x.dtype)
-    ending = step_size / 100 if last_step_size is None else jnp.asarray(last_step_size, x.dtype)
+    first, last_rate = jnp.asarray(step_size, x.dtype), jnp.asarray(last_gamma, x.dtype)
+    ending = first / 100 if last_step_size is None else jnp.asarray(last_step_size, x.dtype)
 
     def step(carry: tuple[Array, Array, Nearest], k: Array) -> tuple[tuple[Array, Array, Nearest], tuple[Array, Array]]:
         point, eps, nearest = carry
         seen, gradient, flat = value_and_gradient(judged, point)
         nearest = nearest.keep(point, seen.fooled, norm.size)
-        slope = jnp.zeros_like(eps) if norm.dual is None else norm.dual(gradient)
-        rate = cosine(gamma, jnp.asarray(last_gamma, x.dtype), k, steps)
-        eps = _radius(norm, eps, rate, seen, norm.size(point - x), slope, nearest)
-        d = point - x + cosine(step_size, ending, k, steps) * norms.l2.ascend(gradient)
+        rate = cosine(jnp.asarray(gamma, x.dtype), last_rate, k, steps)
+        eps = _radius(norm, eps, rate, seen, point - x, gradient, nearest)
+        d = point - x + cosine(first, ending, k, steps) * norms.l2.ascend(gradient)
         return (where.point(where._replace(eps=eps).confine(d)), eps, nearest), (nearest.size, flat)
 
-    start = jnp.ones((), x.dtype) if norm.dual is None else jnp.full((), jnp.inf, x.dtype)
-    carry = x, start, Nearest.begin(x, judged(x))
+    carry = x, jnp.full((), 1.0 if norm.dual is None else jnp.inf, x.dtype), Nearest.begin(x, judged(x))
     (last, _, nearest), (sizes, flat) = jax.lax.scan(step, carry, jnp.arange(steps, dtype=x.dtype))
     nearest = nearest.keep(last, judged(last).fooled, norm.size)
     return finish(nearest, last, jnp.append(sizes, nearest.size), flat)

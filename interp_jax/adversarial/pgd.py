@@ -12,6 +12,7 @@ from interp_jax.adversarial.attack import (
     Attack,
     Best,
     Bounds,
+    Region,
     finish,
     guarded,
     region,
@@ -19,11 +20,28 @@ from interp_jax.adversarial.attack import (
     value_and_gradient,
 )
 from interp_jax.adversarial.norms import Norm
-from interp_jax.adversarial.objectives import Scored
+from interp_jax.adversarial.objectives import Objective, Scored
 from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, ArrayLike, Key
 
 AnyObjective = Callable[[Array], Scored | Array]
+
+
+def _step(judged: Objective, where: Region, step_size: ArrayLike, momentum: ArrayLike) -> Callable:
+    """Make the step of a scan over `(d, velocity, best)`."""
+    size, inertia = (jnp.asarray(number, where.x.dtype) for number in (step_size, momentum))
+    plain = isinstance(momentum, int | float) and momentum == 0  # saves two passes over x a step
+
+    def step(carry: tuple[Array, Array, Best], _: None) -> tuple[tuple[Array, Array, Best], tuple[Array, Array]]:
+        d, velocity, best = carry
+        point = where.point(d)
+        seen, gradient, flat = value_and_gradient(judged, point)
+        total = jnp.sum(jnp.abs(gradient))
+        velocity = gradient if plain else inertia * velocity + gradient / jnp.where(total > 0, total, 1.0)
+        moved = where.confine(d + size * where.norm.ascend(velocity))
+        return (moved, velocity, best.keep(point, seen)), (seen.value, flat)
+
+    return step
 
 
 def pgd(
@@ -70,26 +88,13 @@ def pgd(
     checks.not_negative(step_size=step_size, momentum=momentum)
     where = region(x, eps, norm, bounds)
     judged = guarded(objective, where)
-    step_size = jnp.asarray(step_size, x.dtype)
-    plain = isinstance(momentum, int | float) and momentum == 0  # saves two passes over x a step
-
-    def step(carry: tuple[Array, Array, Best], _: None) -> tuple[tuple[Array, Array, Best], tuple[Array, Array]]:
-        d, velocity, best = carry
-        point = where.point(d)
-        seen, gradient, flat = value_and_gradient(judged, point)
-        total = jnp.sum(jnp.abs(gradient))
-        unit = gradient / jnp.where(total > 0, total, 1.0)
-        velocity = gradient if plain else jnp.asarray(momentum, x.dtype) * velocity + unit
-        moved = where.confine(d + step_size * norm.ascend(velocity))
-        return (moved, velocity, best.keep(point, seen)), (seen.value, flat)
-
     if start is None:
         begun = where.draw(key) if random_start else jnp.zeros_like(x)
     else:
         chex.assert_equal_shape([x, start])
         begun = where.confine(start)
     carry = begun, jnp.zeros_like(x), Best.none(x)
-    (d, _, best), (curve, flat) = jax.lax.scan(step, carry, length=steps)
+    (d, _, best), (curve, flat) = jax.lax.scan(_step(judged, where, step_size, momentum), carry, length=steps)
     last = where.point(d)
     seen = judged(last)
     return finish(best.keep(last, seen), last, jnp.append(curve, seen.value), flat)

@@ -12,7 +12,7 @@ from interp_jax.adversarial.attack import UNIT, Bounds, Region, guarded, region,
 from interp_jax.adversarial.norms import Norm
 from interp_jax.adversarial.objectives import Objective, Scored
 from interp_jax.core import checks, keys
-from interp_jax.core.types import Array, Key
+from interp_jax.core.types import Array, ArrayLike, Key
 
 
 class Universal(NamedTuple):
@@ -36,12 +36,28 @@ def _judge(make: Callable[[Array], Objective], where: Region, x: Array, label: A
     return lambda d: checked(jnp.clip(x + d, where.low, where.high))
 
 
-def _capped(objective: Objective, cap: Array) -> Objective:
+def _capped(objective: Objective, cap: ArrayLike) -> Objective:
     def lower(d: Array) -> Scored:
         seen = objective(d)
-        return seen._replace(value=jnp.minimum(seen.value, cap))
+        return seen._replace(value=jnp.minimum(seen.value, jnp.asarray(cap, seen.value.dtype)))
 
     return lower
+
+
+Look = Callable[[Array, Array], tuple[Scored, Array, Array]]
+"""`(d, t) -> ` values, gradients and flatness over the minibatch of step t."""
+
+
+def _look(make: Callable, where: Region, labels: Array, key: Key, batch_size: int, cap: ArrayLike) -> Look:
+    def look(d: Array, t: Array) -> tuple[Scored, Array, Array]:
+        rows = jax.random.randint(keys.at(key, t), (batch_size,), 0, len(labels))
+
+        def one(x: Array, label: Array) -> tuple[Scored, Array, Array]:
+            return value_and_gradient(_capped(_judge(make, where, x, label), cap), d)
+
+        return jax.vmap(one)(where.x[rows], labels[rows])
+
+    return look
 
 
 def universal(
@@ -61,13 +77,11 @@ def universal(
     """Ascend the mean of `min(objective, cap)` over minibatches inside a ball (Shafahi et al. 2020, algorithm 2).
 
     `d <- P(d + step_size ascend(mean gradient))`, from 0; minibatches are drawn with replacement. The cap keeps few
-    examples from taking all of the ascent, since a cross entropy has no bound. Examples whose objective or gradient is
-    not finite show in the curve (NaN) and do not move d. The last d is given, not the best: telling which that is takes
-    a pass over the whole set for each (where the curve still swings at its end, take shorter steps).
+    examples from taking all of the ascent, since a cross entropy has no bound. What is not finite shows in the curve
+    (NaN) and does not move d. The last d is given: telling which is best takes a pass over the whole set for each.
 
     Moosavi-Dezfooli et al. (2017) loop over the examples instead, add DeepFool's smallest step for each that is not yet
-    fooled, and project: one example after the other, in an order that decides the outcome. That has no batch to run
-    on, needs a forward pass an example to find that nothing is left to do, and maximises no stated objective.
+    fooled, and project: an order decides the outcome, there is no batch to run on, and no objective is maximised.
 
     >>> make = lambda label: lambda x: jnp.where(label == 0, 1.0, -1.0) * x.sum()
     >>> found = universal(make, jnp.zeros((8, 2)), jnp.zeros(8, int), jax.random.key(0), eps=0.3, step_size=0.1,
@@ -96,13 +110,10 @@ def universal(
     chex.assert_rank(labels, 1)
     chex.assert_equal_shape_prefix([xs, labels], 1)
     where = region(xs, eps, norm, bounds)
-    cap = jnp.asarray(cap, xs.dtype)
+    look = _look(make, where, labels, keys.stream(key, "batch"), batch_size, cap)
 
     def step(d: Array, t: Array) -> tuple[Array, tuple[Array, Array]]:
-        rows = jax.random.randint(keys.at(keys.stream(key, "batch"), t), (batch_size,), 0, len(xs))
-        seen, gradients, flat = jax.vmap(
-            lambda x, label: value_and_gradient(_capped(_judge(make, where, x, label), cap), d)
-        )(xs[rows], labels[rows])
+        seen, gradients, flat = look(d, t)
         moved = norm.project(d + step_size * norm.ascend(gradients.mean(0)), where.eps)
         return moved, (seen.value.mean(), flat.mean(dtype=d.dtype))
 
