@@ -49,11 +49,11 @@ def gram(engine: Engine, x1: PyTree, x2: PyTree, problem: Problem, batch_size: i
     def tile(a: list[Array], b: list[Array]) -> dict[str, Array]:
         rows, columns = (jax.tree.leaves(side)[0].shape[0] for side in (a, b))
         found = engine.tile(engine.fixed, a, b)
-        return {name: _finish(value, rows, columns, problem) for name, value in found.items()}
+        return {name: finish(value, rows, columns, problem) for name, value in found.items()}
 
     if left.blocks == right.blocks == 1:
         whole = tile(left.block(0), right.block(0))
-        return jax.tree.map(_mirror, whole) if symmetric else whole
+        return jax.tree.map(mirror, whole) if symmetric else whole
     shapes = jax.eval_shape(tile, left.block(0), right.block(0))
     out = {name: jnp.zeros((left.count, right.count, *value.shape[2:]), value.dtype) for name, value in shapes.items()}
 
@@ -63,7 +63,7 @@ def gram(engine: Engine, x1: PyTree, x2: PyTree, problem: Problem, batch_size: i
         def column(j: Array, out: dict[str, Array]) -> dict[str, Array]:
             found = tile(these, right.block(j))
             if symmetric:
-                found = jax.tree.map(lambda a: jnp.where(i == j, _mirror(a), a), found)
+                found = jax.tree.map(lambda a: jnp.where(i == j, mirror(a), a), found)
             at, to = left.start(i), right.start(j)
             out = {name: _put(out[name], found[name], at, to) for name in out}
             return {name: _put(out[name], _flip(found[name]), to, at) for name in out} if symmetric else out
@@ -114,7 +114,7 @@ def _slice(tree: PyTree, start: Array, size: int) -> PyTree:
     return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size, 0), tree)
 
 
-def _finish(value: Array, rows: int, columns: int, problem: Problem) -> Array:
+def finish(value: Array, rows: int, columns: int, problem: Problem) -> Array:
     """Order the axes of a tile, fill in axes of examples that were the same for all, and average a trace."""
     outputs = problem.basis.shape[0]
     if problem.reduce == "full":
@@ -130,7 +130,7 @@ def _flip(tile: Array) -> Array:
     return tile.transpose(1, 0, 3, 2) if tile.ndim == 4 else jnp.swapaxes(tile, 0, 1)
 
 
-def _mirror(tile: Array) -> Array:
+def mirror(tile: Array) -> Array:
     """Make a square tile symmetric, by what is below its diagonal."""
     count = tile.shape[0]
     places = jnp.arange(count)
