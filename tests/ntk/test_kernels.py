@@ -44,7 +44,10 @@ def test_equals_contracted_jacobians(name):
     assert values[0] >= -8 * n * k * np.finfo(float).eps * values[-1]
 
 
-@pytest.fixture(scope="module", params=["mlp", "cnn", "transformer", "recurrent"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mlp", "recurrent")]
+
+
+@pytest.fixture(scope="module", params=["cnn", "transformer", *SLOW])
 def case(request):
     return CASES[request.param]()
 
@@ -95,10 +98,9 @@ def test_independent_of_batches_and_order(case, reduce):
     order = np.random.default_rng(0).permutation(count)
     run = jax.jit(lambda params, xs, size: reduce(case.apply, params, xs, batch_size=size), static_argnums=2)
     whole = np.asarray(run(case.params, case.xs, None))
-    for size in (1, 3):
-        batched = np.asarray(run(case.params, case.xs, size))
-        close(batched, whole, 1e-14)
-        assert np.array_equal(batched, batched.swapaxes(0, 1).swapaxes(2, 3) if batched.ndim == 4 else batched.T)
+    batched = np.asarray(run(case.params, case.xs, 3))
+    close(batched, whole, 1e-14)
+    assert np.array_equal(batched, batched.swapaxes(0, 1).swapaxes(2, 3) if batched.ndim == 4 else batched.T)
     shuffled = run(case.params, jax.tree.map(lambda a: a[order], case.xs), None)
     close(shuffled, whole[order][:, order], 1e-14)
     two_sides = jax.jit(lambda params, xs, ys: reduce(case.apply, params, xs, ys, batch_size=3))
@@ -135,7 +137,7 @@ def test_wide_network_approaches_its_analytic_kernel():
     sigma = np.outer(norms, norms) * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
     want = sigma + xs @ xs.T * (np.pi - angle) / (2 * np.pi)
 
-    def distance(width, seeds=40):
+    def distance(width, seeds=30):
         def one(key):
             keys = jax.random.split(key)
             params = {"w": jax.random.normal(keys[0], (5, width)), "v": jax.random.normal(keys[1], (width,))}
@@ -149,10 +151,10 @@ def test_wide_network_approaches_its_analytic_kernel():
         found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), seeds)))
         return np.log(found).mean(), np.log(found).std(ddof=1) / seeds**0.5
 
-    (narrow, a), (wide, b) = distance(64), distance(1024)
-    slope, error = (wide - narrow) / np.log(16), np.hypot(a, b) / np.log(16)
+    (narrow, a), (wide, b) = distance(64), distance(512)
+    slope, error = (wide - narrow) / np.log(8), np.hypot(a, b) / np.log(8)
     assert abs(slope + 0.5) < 3 * error
-    assert error < 0.06
+    assert error < 0.1
 
 
 def linear(params, x):
