@@ -92,15 +92,21 @@ class Peers:
         self.answer()
 
 
-def claim(out: Path, setting: Setting, count: int) -> None:
-    """Take the folder for one setting, or refuse another's; which attacks and balls are tried may change."""
+def claim(out: Path, setting: Setting, count: int) -> list[str]:
+    """Take the folder for one setting, or refuse another's; which attacks and balls are tried may change.
+
+    Gives the revisions of this code that have worked in the folder.
+    """
     kept = {name: value for name, value in setting._asdict().items() if name not in ("attacks", "balls")}
-    wanted = json.loads(json.dumps({**kept, "images": count}))
+    wanted, revision = json.loads(json.dumps({**kept, "images": count})), provenance.revision()
     path = out / "setting.json"
-    if path.exists() and json.loads(path.read_text()) != wanted:
+    found = json.loads(path.read_text()) if path.exists() else {"setting": wanted, "revisions": []}
+    if found["setting"] != wanted:
         sys.exit(f"strength: {out} belongs to another setting; give --out another folder")
+    revisions = [*found["revisions"], *({revision} - {None, *found["revisions"]})]
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted) + "\n")
+    path.write_text(json.dumps({"setting": wanted, "revisions": revisions}) + "\n")
+    return revisions
 
 
 def cells(setting: Setting, seeds: int) -> Iterator[tuple[Network, int, str, str, float]]:
@@ -206,18 +212,19 @@ def gather(setting: Setting, seeds: int, correct: dict, out: Path) -> tuple[list
 
 
 def write(path: Path, name: str, setting: Setting, facts: dict, rows: list[dict], beaten: dict[str, int]) -> None:
-    """Write the JSON: a row a line, so that changes can be read."""
+    """Write the JSON: a row a line, so that changes can be read. rows: their values, in the order of columns."""
     head = {
         "comparison": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(),
-        "git_revision": provenance.revision(),
         **facts,
         "setting": setting._asdict() | {"networks": [network._asdict() for network in setting.networks]},
         "pgd": {"steps": ours.PGD_STEPS, "step_size": "2.5 eps / steps"},
         "beaten_by_a_member": {"images": sum(beaten.values()), "cells": len(beaten)},
-        "summary": report.summarise(rows),
-        "rows": rows,
+        "by_attack": report.summarise(rows, ("attack", "side")),
+        "by_cell": report.summarise(rows),
+        "columns": ", ".join(rows[0]),
+        "rows": [list(row.values()) for row in rows],
     }
     lines = []
     for key, value in head.items():
@@ -248,7 +255,7 @@ def main() -> None:
     cache.enable()
     data = images.by_name(setting.data)
     test = images.Labelled(*(array[: options.images] for array in data.test))
-    claim(out, setting, len(test.labels))
+    revisions = claim(out, setting, len(test.labels))
     for network in setting.networks:
         nets.weights(setting, network, options.seeds, data, out)
     units.write(out / "images.npz", images=test.images, labels=test.labels)
@@ -261,10 +268,16 @@ def main() -> None:
         sys.exit("strength: no unit is done on both sides")
     versions = {"jax": jax.__version__, "interp_jax": metadata.version("interp_jax")} | peers.versions
     clean = {f"{net} seed {seed}": round(100 * float(right.mean()), 2) for (net, seed), right in correct.items()}
-    facts = {"versions": versions, "images": len(test.labels), "clean": clean, "logits_differ_by": apart}
+    facts = {
+        "git_revisions": revisions,
+        "versions": versions,
+        "images": len(test.labels),
+        "clean": clean,
+        "logits_differ_by": apart,
+    }
     slug = "".join(c if c.isalnum() else "-" for c in device_name().lower()).strip("-")
     write(options.results / f"strength-{name}--{slug}.json", name, setting, facts, rows, beaten)
-    print(report.table(report.summarise(rows)))
+    print(report.table(report.summarise(rows) + report.summarise(rows, ("attack", "side"))))
     print(f"images that stand against our ensemble and fall to a member alone: {sum(beaten.values())}")
 
 

@@ -17,6 +17,7 @@ PEERS = {
     **dict.fromkeys(("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "standard"), ("autoattack",)),
 }
 """Which peers have an attack."""
+CELL = ("net", "norm", "eps", "attack", "side")
 MEMBERS = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The attacks of the ensemble."""
 
@@ -49,31 +50,38 @@ def pair(ours: Outcome, peer: Outcome, correct: np.ndarray, eps: float) -> dict:
         "only_peer": int((stands[0] & ~stands[1]).sum()),
         "close": [int(each.sum()) for each in close],
         "beyond": beyond,
-        "excess": [float(f"{each.size.max() - eps:.1e}") for each in (ours, peer)],
         "seconds": [round(each.seconds, 1) for each in (ours, peer)],
     }
 
 
-def summarise(rows: list[dict]) -> list[dict]:
-    """Give the mean difference over seeds with Student's 95% interval, for each cell; None with one seed only."""
-    names, groups, found = ("net", "norm", "eps", "attack", "side"), {}, []
+def summarise(rows: list[dict], cell: tuple[str, ...] = CELL) -> list[dict]:
+    """Give the mean difference over seeds with Student's 95% interval, for each cell; None with one seed only.
+
+    cell: the columns that make one. Where it has several rows of a seed their mean counts, and only seeds whose rows
+    are all there.
+    """
+    groups: dict[tuple, dict[int, list[dict]]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
-    for cell, some in groups.items():
-        over = intervals.student([row["difference"] for row in some])
+        groups.setdefault(tuple(row[name] for name in cell), {}).setdefault(row["seed"], []).append(row)
+    found = []
+    for place, by_seed in groups.items():
+        most = max(map(len, by_seed.values()))
+        seeds = [some for some in by_seed.values() if len(some) == most]
+        every = [row for some in seeds for row in some]
+        over = intervals.student([_mean(some, "difference") for some in seeds])
         found.append(
-            dict(zip(names, cell, strict=True))
-            | {"seeds": len(some), "ours": _mean(some, "ours"), "peer": _mean(some, "peer")}
+            dict(zip(cell, place, strict=True))
+            | {"seeds": len(seeds), "ours": round(_mean(every, "ours"), 4), "peer": round(_mean(every, "peer"), 4)}
             | {"difference": round(float(over.estimate), 4)}
             | {"interval": [round(float(end), 4) for end in (over.low, over.high)] if over.valid else None}
-            | {"largest": max(row["difference"] for row in some)}
-            | {"only_ours": sum(row["only_ours"] for row in some), "only_peer": sum(row["only_peer"] for row in some)}
+            | {"largest": max(row["difference"] for row in every)}
+            | {"only_ours": sum(row["only_ours"] for row in every), "only_peer": sum(row["only_peer"] for row in every)}
         )
     return found
 
 
 def _mean(rows: list[dict], name: str) -> float:
-    return round(float(np.mean([row[name] for row in rows])), 4)
+    return float(np.mean([row[name] for row in rows]))
 
 
 def above(ensemble: Outcome, members: Iterable[Outcome], correct: np.ndarray, eps: float) -> int:
@@ -89,9 +97,9 @@ def table(summary: list[dict]) -> str:
     lines = [f"{'network':22}{'ball':12}{'attack':14}{'peer':14}{'ours':>7}{'peer':>7}  difference (points)"]
     for row in summary:
         ends = "" if row["interval"] is None else " [{:+.2f}, {:+.2f}]".format(*row["interval"])
-        ball = f"{row['norm']} {row['eps']:g}"
+        ball = f"{row['norm']} {row['eps']:g}" if "eps" in row else ""
         lines.append(
-            f"{row['net']:22}{ball:12}{row['attack']:14}{row['side']:14}{row['ours']:7.2f}{row['peer']:7.2f}"
+            f"{row.get('net', 'all'):22}{ball:12}{row['attack']:14}{row['side']:14}{row['ours']:7.2f}{row['peer']:7.2f}"
             f"  {row['difference']:+.3f}{ends}  only ours {row['only_ours']}, only peer {row['only_peer']}"
         )
     return "\n".join(lines)

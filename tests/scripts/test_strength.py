@@ -68,6 +68,9 @@ def test_cells_are_summed_up_over_seeds_with_an_interval():
     assert (both["difference"], both["largest"], both["only_ours"], both["only_peer"]) == (0, 1, 6, 3)
     half = 4.302653 / 3**0.5  # Student's quantile with two degrees of freedom; the standard deviation is 1
     np.testing.assert_allclose(both["interval"], [-half, half], rtol=1e-3)
+    others = [row | {"net": "other", "difference": row["difference"] + 2} for row in rows[:2]]
+    (whole,) = report.summarise(rows + others, ("attack", "side"))
+    assert (whole["seeds"], whole["difference"], whole["largest"]) == (2, 0.5, 2)  # seed 2 lacks a cell
     (one,) = report.summarise(rows[:1])
     assert one["interval"] is None
     assert "foolbox" in report.table([one, both])
@@ -126,12 +129,17 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path, monkeypatch):
     assert beaten == {}  # no member was run alone
     strength.write(tmp_path / "found.json", "trial", SETTING, {"images": 6}, rows, beaten)
     written = json.loads((tmp_path / "found.json").read_text())
-    assert len(written["rows"]) == len(written["summary"]) == 3
+    assert len(written["rows"]) == len(written["by_cell"]) == len(written["by_attack"]) == 3
+    named = dict(zip(written["columns"].split(", "), written["rows"][0], strict=True))
+    assert (named["side"], named["only_ours"]) == ("torchattacks", 2)
 
 
-def test_a_folder_belongs_to_one_setting(tmp_path):
-    strength.claim(tmp_path, SETTING, 6)
-    strength.claim(tmp_path, SETTING, 6)
+def test_a_folder_belongs_to_one_setting(tmp_path, monkeypatch):
+    monkeypatch.setattr(strength.provenance, "revision", lambda: "first")
+    assert strength.claim(tmp_path, SETTING, 6) == ["first"]
+    assert strength.claim(tmp_path, SETTING._replace(attacks=("pgd",)), 6) == ["first"]
+    monkeypatch.setattr(strength.provenance, "revision", lambda: "second")
+    assert strength.claim(tmp_path, SETTING, 6) == ["first", "second"]
     with pytest.raises(SystemExit, match="belongs to another setting"):
         strength.claim(tmp_path, SETTING._replace(rows=5), 6)
 
