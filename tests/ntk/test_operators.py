@@ -70,12 +70,16 @@ def test_zero_has_the_solution_zero():
 def test_nystrom_preconditioner_saves_products():
     """The condition number falls to about `(value R + ridge) / ridge`; the sketch lies below the matrix."""
     a, values = matrix(2)
-    b, ridge = np.random.default_rng(3).standard_normal(60), 1e-4
+    b, ridge = np.random.default_rng(3).standard_normal(60), 1e-2
     operator = operators.dense(jnp.asarray(a))
     sketch = solvers.nystrom(operator, jax.random.key(0), 40)
     low = (np.asarray(sketch.vectors) * np.asarray(sketch.values)) @ np.asarray(sketch.vectors).T
     assert np.linalg.eigvalsh(a - low).min() > -1e-10
-    np.testing.assert_allclose(sketch.values[:10], values[:10], rtol=1e-3)
+    assert np.all(sketch.values[:10] < values[:10] + 1e-10)
+    assert np.all(sketch.values[:10] > 0.95 * values[:10])
+    exact = (low + low.T) / 2  # of rank 40: a sketch of 40 products has all of it
+    again = solvers.nystrom(operators.dense(jnp.asarray(exact)), jax.random.key(1), 40)
+    np.testing.assert_allclose(again.values, sketch.values, rtol=1e-4)
     plain = solvers.conjugate_gradients(operator, b, ridge=ridge, tolerance=1e-8)
     helped = solvers.conjugate_gradients(operator, b, ridge=ridge, tolerance=1e-8, precondition=sketch.inverse(ridge))
     assert plain.converged
