@@ -151,7 +151,8 @@ def test_nothing_left_and_undefined_objectives(key):
     wrong = RUN(PARAMS, XS[:2], LABELS[:2], key, eps=0.1)
     assert wrong.accuracy == 0.0
     assert not any(fell.any() for fell in wrong.fell.values())
-    broken = evaluation.evaluator(lambda params, x: jnp.log(-jnp.ones(4)) * x.sum(), MEMBERS, batch=4)
+    weak = {"weak": MEMBERS["weak"]}
+    broken = evaluation.evaluator(lambda params, x: jnp.log(-jnp.ones(4)) * x.sum(), weak, batch=4)
     found = broken(PARAMS, XS[:4], np.zeros(4, int), key, eps=0.1)
     assert found.undefined.all()
     assert found.standing.all()

@@ -27,7 +27,8 @@ def pair(size=8, seed=0):
 def test_inverting_an_invertible_representation_gives_the_image_itself():
     matrix = jnp.asarray(orthogonal(8), jnp.float32)
     x, start = [jnp.asarray(a, jnp.float32) for a in pair()]
-    found, distance = features.imitate(lambda x: matrix @ x, x, start, steps=120, step_size=0.01)
+    invert = jax.jit(partial(features.imitate, lambda x: matrix @ x, steps=120, step_size=0.01))
+    found, distance = invert(x, start)
     assert distance < 0.006  # half a step
     np.testing.assert_allclose(found.x, x, atol=0.006)
     np.testing.assert_allclose(found.error, distance / jnp.linalg.norm(x), rtol=1e-3)
@@ -44,7 +45,8 @@ def test_inverting_a_narrow_representation_matches_it_and_keeps_the_rest_of_the_
     assert (nearest > 0).all()
     assert (nearest < 1).all()
     narrow, origin, source = [jnp.asarray(a, jnp.float32) for a in (rows, start, x)]
-    found, distance = features.imitate(lambda x: narrow @ x, source, origin, steps=120, step_size=0.01)
+    invert = jax.jit(partial(features.imitate, lambda x: narrow @ x, steps=120, step_size=0.01))
+    found, distance = invert(source, origin)
     assert found.error < 0.01
     np.testing.assert_allclose(found.x, nearest, atol=0.006)
     np.testing.assert_allclose(distance, np.linalg.norm(nearest - x), rtol=0.02)
@@ -77,11 +79,12 @@ def test_inversions_stay_in_the_bounds_keep_the_best_and_do_not_compile_again():
 
 def test_inversions_without_gradient_or_target_say_so():
     start = jnp.full(3, 0.5)
-    found = features.invert(lambda x: 0 * x + 1.0, start, jnp.zeros(3), steps=3)
+    invert = jax.jit(lambda slope, shift, target: features.invert(lambda x: slope * x + shift, start, target, steps=3))
+    found = invert(0.0, 1.0, jnp.zeros(3))
     assert jnp.isnan(found.error)
     assert found.flat == 1
     np.testing.assert_array_equal(found.x, start)
-    found = features.invert(lambda x: x, start, start, steps=3)
+    found = invert(1.0, 0.0, start)
     assert found.error == 0
     chex.assert_tree_all_finite(found)
 
@@ -122,8 +125,8 @@ CONSTRUCT = jax.jit(
 def made(n=8):
     xs = nets.examples(n)
     labels = jnp.argmax(jax.vmap(PREDICT)(xs), -1)
-    targets = jax.vmap(lambda y: features.relabel_next(y, nets.CLASSES))(labels)
-    return xs, targets, CONSTRUCT(xs, targets, jax.random.split(jax.random.key(0), n), jnp.full(n, 2.0))
+    targets = (labels + 1) % nets.CLASSES
+    return xs, targets, CONSTRUCT(xs, targets, jax.random.split(jax.random.key(0), n), jnp.full(n, 2.0, jnp.float32))
 
 
 def test_constructed_examples_reach_their_targets_and_their_noise_is_as_large():
@@ -146,7 +149,7 @@ def test_constructed_examples_reach_their_targets_and_their_noise_is_as_large():
 
 
 def test_sizes_do_not_tell_which_labels_are_true():
-    """Where the net is sure of the target, log p rounds to 0 at once: the best iterate would be an early one."""
+    """Where the net is so sure of the target that log p as `log_softmax` gives it rounds to 0 at once."""
 
     def sure(x):
         return jnp.stack([20 + x.sum(), -x.sum()])
@@ -168,8 +171,15 @@ def test_noise_points_everywhere_and_has_its_size_in_the_corner_of_the_box(key):
     np.testing.assert_allclose(free.T @ free / 2000, 0.49 / 4 * np.eye(4), atol=0.49 * 4 / np.sqrt(2000) / 4)
     corner = jnp.concatenate([jnp.zeros(30), jnp.ones(6)])
     for norm in (norms.l2, norms.linf):
-        inside = jax.jit(jax.vmap(lambda k, n=norm: features.noise_of_size(corner, k, size=0.5, norm=n)))(ks[:50])
-        np.testing.assert_allclose(jax.vmap(norm.size)(inside - corner[None]), 0.5, rtol=2e-6)
+
+        @jax.jit
+        @jax.vmap
+        def draw(k, norm=norm):
+            inside = features.noise_of_size(corner, k, size=0.5, norm=norm)
+            return inside, norm.size(inside - corner)
+
+        inside, sizes = draw(ks[:50])
+        np.testing.assert_allclose(sizes, 0.5, rtol=2e-6)
         assert inside.min() >= 0
         assert inside.max() <= 1
 
@@ -210,28 +220,29 @@ def clusters(n, seed, classes=3, width=6):
     return jnp.asarray(xs, jnp.float32), labels
 
 
+LEAKAGE = jax.jit(partial(features.leakage, classes=3))
+
+
 def test_leakage_finds_what_passed_through_the_features_and_nothing_else():
     """Columns 0 to 2 carry the class; targets agree with it, follow it, or are drawn at random."""
     xs, labels = clusters(600, 0)
     test_xs, test_labels = clusters(400, 1)
-    run = jax.jit(partial(features.leakage, classes=3))
     robust, empty = jnp.eye(6)[:, :3], jnp.eye(6)[:, 3:]
-    agree = run(robust, xs, labels, test_xs, test_labels)
+    agree = LEAKAGE(robust, xs, labels, test_xs, test_labels)
     assert agree.scores.correct.mean() > 0.95
     assert agree.fit.converged
-    follow = run(robust, xs, (labels + 1) % 3, test_xs, test_labels)
+    follow = LEAKAGE(robust, xs, (labels + 1) % 3, test_xs, test_labels)
     assert follow.scores.following.mean() > 0.95
     assert follow.scores.correct.mean() < 0.05
     np.testing.assert_allclose(follow.trained, 1, atol=0.05)
-    chance = run(empty, xs, labels, test_xs, test_labels)
+    chance = LEAKAGE(empty, xs, labels, test_xs, test_labels)
     assert abs(chance.scores.correct.mean() - 1 / 3) < 4 * np.sqrt(2 / 9 / 400)
 
 
 def test_leakage_does_not_depend_on_the_scale_of_the_features():
-    xs, labels = clusters(200, 0)
+    xs, labels = clusters(600, 0)
     scaled = jnp.diag(jnp.array([1e-2, 1.0, 1e3, 1.0, 1.0, 1.0]))[:, :3]
-    run = jax.jit(partial(features.leakage, classes=3))
-    plain, other = (run(w, xs, labels, *clusters(200, 1)) for w in (jnp.eye(6)[:, :3], scaled))
+    plain, other = (LEAKAGE(w, xs, labels, *clusters(400, 1)) for w in (jnp.eye(6)[:, :3], scaled))
     assert (plain.scores.correct == other.scores.correct).mean() > 0.99
 
 

@@ -46,18 +46,28 @@ def test_no_gradient_passes_through_the_adversary(key):
     data = batch()
     perturb = training.by_pgd(eps=0.05, step_size=0.02, steps=3, norm=norms.l2)
     loss = training.adversarial(nets.mlp, perturb)
-    got = jax.grad(lambda params: loss(params, data, key)[0])(PARAMS)
-    points = training._points(nets.mlp, perturb, PARAMS, *data, key)
-    want = jax.grad(lambda params: training.standard(nets.mlp)(params, (points, data[1]), key)[0])(PARAMS)
+
+    @jax.jit
+    def both(params):
+        points = training._points(nets.mlp, perturb, params, *data, key)
+        plain = jax.grad(lambda params: training.standard(nets.mlp)(params, (points, data[1]), key)[0])
+        return jax.grad(lambda params: loss(params, data, key)[0])(params), plain(params)
+
+    got, want = both(PARAMS)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), got, want)
 
 
 def test_at_eps_zero_every_loss_is_the_standard_one(key):
-    data = batch()
-    want = training.standard(nets.mlp)(PARAMS, data, key)[0]
     perturb = training.by_pgd(eps=0.0, step_size=0.1, steps=2)
-    np.testing.assert_allclose(training.adversarial(nets.mlp, perturb)(PARAMS, data, key)[0], want, rtol=1e-6)
-    value, metrics = training.trades(nets.mlp, beta=6.0, eps=0.0, step_size=0.1, steps=2)(PARAMS, data, key)
+    losses = (
+        training.standard(nets.mlp),
+        training.adversarial(nets.mlp, perturb),
+        training.trades(nets.mlp, beta=6.0, eps=0.0, step_size=0.1, steps=2),
+    )
+    (want, _), (against, _), (value, metrics) = jax.jit(lambda *given: [loss(*given) for loss in losses])(
+        PARAMS, batch(), key
+    )
+    np.testing.assert_allclose(against, want, rtol=1e-6)
     np.testing.assert_allclose(value, want, rtol=1e-6)
     np.testing.assert_allclose(metrics["kl"], 0, atol=1e-6)
 
@@ -69,7 +79,7 @@ def test_trades_adds_beta_times_the_largest_divergence(key):
     value, metrics = losses(jnp.array([0.0, 1.0, 6.0]))
     np.testing.assert_allclose(np.diff(value), np.array([1.0, 5.0]) * metrics["kl"][0], rtol=1e-4)
     noise = jax.random.uniform(key, (50, *data[0].shape), minval=-0.1, maxval=0.1)
-    by_luck = jax.vmap(lambda d: jax.vmap(kl)(data[0], jnp.clip(data[0] + d, 0, 1)))(noise)
+    by_luck = jax.jit(jax.vmap(lambda d: jax.vmap(kl)(data[0], jnp.clip(data[0] + d, 0, 1))))(noise)
     assert metrics["kl"][0] > by_luck.max(0).mean()
 
 
@@ -84,11 +94,11 @@ def test_free_training_takes_one_gradient_for_both(key):
     made = training.free(
         lambda key: WEIGHT, linear, lambda data, key, i: data, optax.sgd(0.1), eps=0.05, replays=2, shape=xs.shape
     )
-    state = made.init(key)
+    state, step = made.init(key), jax.jit(made.step)
     weight, d = np.asarray(WEIGHT, np.float64), np.zeros((6, 36))
     flat = np.asarray(xs, np.float64).reshape(6, -1)
     for t in range(3):
-        state, metrics = made.step(state, (xs, labels), jnp.int32(t))
+        state, metrics = step(state, (xs, labels), jnp.int32(t))
         np.testing.assert_allclose(metrics["loss"], cross_entropy(weight, flat + d, labels), rtol=1e-5)
         p = np.exp((flat + d) @ weight)
         slope = (p / p.sum(1, keepdims=True) - np.eye(4)[labels]) / 6

@@ -42,7 +42,7 @@ def test_one_perturbation_fools_more_than_noise_and_stays_in_the_ball(key):
     assert rates[1] < rates[2]
     signs = 0.2 * jax.random.rademacher(key, (50, 1, *xs.shape[1:]), jnp.float32)
     moved = jnp.clip(xs[None] + signs, 0.0, 1.0)
-    by_noise = (jnp.argmax(jax.vmap(jax.vmap(PREDICT))(moved), -1) != labels[None]).mean(1)
+    by_noise = (jnp.argmax(jax.jit(jax.vmap(jax.vmap(PREDICT)))(moved), -1) != labels[None]).mean(1)
     assert rates[2] > by_noise.max()
     by_hand = jax.vmap(PREDICT)(jnp.clip(xs + found.d[2][None], 0, 1))
     np.testing.assert_array_equal(found.fooled[2], jnp.argmax(by_hand, -1) != labels)
@@ -60,7 +60,8 @@ def test_one_perturbation_fools_more_than_noise_and_stays_in_the_ball(key):
 @pytest.mark.parametrize(("norm", "best"), [(norms.l2, 0.1 * 5.25**0.5), (norms.l1, 0.2)])
 def test_on_linear_objectives_eps_times_the_dual_norm_is_reached(norm, best, key):
     xs, labels = jnp.full((5, 4), 0.5), jnp.array([0, 1, 0, 1, 1])
-    found = universal(linear, xs, labels, key, eps=0.1, step_size=0.05, steps=4, batch_size=2, norm=norm)
+    settings = {"eps": 0.1, "step_size": 0.05, "steps": 4, "batch_size": 2, "norm": norm}
+    found = jax.jit(lambda xs: universal(linear, xs, labels, key, **settings))(xs)
     gains = found.objective - jax.vmap(lambda x, y: linear(y)(x))(xs, labels)
     np.testing.assert_allclose(gains, best * jnp.where(labels == 0, 1.0, 0.5), rtol=1e-5)
 
@@ -70,7 +71,8 @@ def test_capped_examples_do_not_lead(key):
         return lambda x: jnp.where(label == 0, 10.0 * x[0], x[1])
 
     xs, labels = jnp.full((2, 2), 0.5), jnp.array([0, 1])
-    found = universal(make, xs, labels, key, eps=0.1, step_size=0.1, steps=8, batch_size=8, norm=norms.l2, cap=4.0)
+    settings = {"eps": 0.1, "step_size": 0.1, "steps": 8, "batch_size": 8, "norm": norms.l2, "cap": 4.0}
+    found = jax.jit(lambda xs: universal(make, xs, labels, key, **settings))(xs)
     np.testing.assert_allclose(found.d, [0.0, 0.1], atol=1e-6)
     np.testing.assert_allclose(found.curve.max(), 4.0, atol=3.5)
 
