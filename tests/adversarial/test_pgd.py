@@ -171,3 +171,19 @@ def test_bad_values_that_tracing_hides_give_nan(key):
         found = run(jnp.full(4, x), eps)
         assert jnp.isnan(found.objective)
         assert not found.fooled
+
+
+@pytest.mark.parametrize(("name", "mean"), [("linf", 0.1 * 200 / 201), ("l2", 0.5 * 0.1), ("l1", 0.5 * 0.1)])
+def test_outside_linf_starts_lie_at_every_distance(name, mean, key):
+    """Where nothing rises, the last iterate is the start; bounds out of reach."""
+    x, norm = jnp.zeros(200), BALLS[name][0]
+
+    @jax.jit
+    @jax.vmap
+    def start(key):
+        still = pgd(lambda x: 0.0 * x.sum(), x, key, eps=0.1, step_size=0.0, steps=1, norm=norm, bounds=None)
+        return norm.size(still.last)
+
+    sizes = start(jax.random.split(key, 400))
+    assert sizes.max() <= 0.1 * (1 + 1e-6)
+    np.testing.assert_allclose(sizes.mean(), mean, atol=4 * 0.1 / np.sqrt(12 * 400))
