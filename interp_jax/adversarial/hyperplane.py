@@ -3,8 +3,8 @@
 Minimise `||d||` subject to `<w, d> = c` and `low <= d <= high`, for `low <= 0 <= high`. Every entry moves towards the
 plane, `d = sign(w) u` (for c > 0), by `u = min(t |w|, room)` in L2, `u = min(t, room)` in Linf, and in L1 by all its
 room, steepest entries first, until c is reached. In L2 and Linf, t is the root of a concave piecewise linear
-function: with Newton's steps from the left the set of full entries only grows, and the loop ends, exactly, when it
-no longer does.
+function: Newton's steps from the left only grow, with the set of full entries, and the loop ends, exactly, when that
+set no longer does. It carries t alone: a pass over the entries then reads them and writes nothing.
 """
 
 import jax
@@ -17,21 +17,21 @@ from interp_jax.core.types import Array, ArrayLike
 
 def _raise_together(slope: Array, speed: Array, room: Array, amount: Array) -> Array:
     """Give `min(t speed, room)` with `<slope, that> = amount`, or all the room if that is too little."""
+    idle = slope == 0
+    room, speed = jnp.where(idle, 0.0, room), jnp.where(idle, 1.0, speed)
 
-    def level(full: Array) -> Array:
+    def onward(t: Array) -> Array:
+        full = t * speed >= room
         left = amount - jnp.sum(jnp.where(full, slope * room, 0.0))
         rate = jnp.sum(jnp.where(full, 0.0, slope * speed))
         return jnp.where(rate > 0, jnp.maximum(left, 0.0) / jnp.where(rate > 0, rate, 1.0), jnp.inf)
 
     def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        full, _ = state
-        grown = full | (level(full) * speed >= room)
-        return grown, jnp.any(grown != full)
+        return state[1], onward(state[1])
 
-    idle = slope == 0
-    room, speed = jnp.where(idle, 0.0, room), jnp.where(idle, 1.0, speed)
-    full = jax.lax.while_loop(lambda state: state[1], step, (idle, jnp.bool_(True)))[0]
-    return jnp.where(full, room, level(full) * speed)
+    start = jnp.zeros_like(amount)
+    t = jax.lax.while_loop(lambda state: state[1] > state[0], step, (start, onward(start)))[0]
+    return jnp.where(t * speed >= room, room, t * speed)
 
 
 def _raise_in_order(slope: Array, room: Array, amount: Array) -> Array:
