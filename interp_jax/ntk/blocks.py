@@ -1,5 +1,6 @@
 """The loop over blocks of examples: features held or made again, half of a symmetric kernel mirrored."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,10 +10,14 @@ from jax import lax
 from interp_jax.core.types import Array, PyTree
 from interp_jax.ntk.methods import Engine, Problem
 
-MEMORY = 2**30
+MEMORY = 2**29
 """Bytes that the factors of all examples may take, and those of a block while they are computed."""
-SPLIT = 2000
-"""Rows of a symmetric kernel from which its halves are worth a loop over blocks."""
+SPLIT = 4e10
+"""Operations of a symmetric kernel from which its halves are worth a loop over tiles."""
+
+
+UNROLLED = 4
+"""Blocks that are computed one after the other without a loop, inside which XLA's CPU convolutions use one core."""
 
 
 class Sizes(NamedTuple):
@@ -28,15 +33,20 @@ class Sizes(NamedTuple):
 
 def sizes(engine: Engine, problem: Problem, symmetric: bool, batch_size: int | None) -> Sizes:
     """Choose the blocks."""
-    count, rows = problem.count, problem.basis.shape[0] if problem.reduce == "full" else 1
+    count = problem.count
     if batch_size is not None:
         return Sizes(min(batch_size, count), min(batch_size, count), batch_size >= count)
-    made = max(1, min(count, MEMORY // max(engine.bytes_working, 1)))
+    made = _even(count, max(1, min(count, MEMORY // max(engine.bytes_working, 1))))
     held = engine.bytes_each * count <= MEMORY
     tile = count if held else made
-    if symmetric and held and count * rows >= SPLIT:
-        tile = -(-count // 4)
+    if symmetric and held and engine.flops_pair * count**2 >= SPLIT:
+        tile = -(-count // 8)
     return Sizes(made, tile, held)
+
+
+def _even(count: int, most: int) -> int:
+    """Give the size of the fewest blocks of at most so many, as even as can be: a last short one is filled up."""
+    return -(-count // -(-count // most))
 
 
 def gram(engine: Engine, x1: PyTree, x2: PyTree, problem: Problem, batch_size: int | None = None) -> dict[str, Array]:
@@ -47,26 +57,37 @@ def gram(engine: Engine, x1: PyTree, x2: PyTree, problem: Problem, batch_size: i
     right = left if symmetric else _Side(engine, x2, chosen)
 
     def tile(a: list[Array], b: list[Array]) -> dict[str, Array]:
-        rows, columns = (jax.tree.leaves(side)[0].shape[0] for side in (a, b))
-        found = engine.tile(engine.fixed, a, b)
-        return {name: finish(value, rows, columns, problem) for name, value in found.items()}
+        return meet(engine, a, b, problem)
 
     if left.blocks == right.blocks == 1:
         whole = tile(left.block(0), right.block(0))
-        return jax.tree.map(mirror, whole) if symmetric else whole
+        whole = jax.tree.map(mirror, whole) if symmetric else whole
+    else:
+        whole = _loop(left, right, tile, symmetric=symmetric)
+    if problem.reduce != "full":
+        return whole
+    shape = left.count, problem.basis.shape[0], right.count, problem.basis.shape[0]
+    return {name: value.reshape(shape).transpose(0, 2, 1, 3) for name, value in whole.items()}
+
+
+def _loop(left: "_Side", right: "_Side", tile: Callable, *, symmetric: bool) -> dict[str, Array]:
+    """Compute tile after tile: all, or those of the upper triangle and their mirror images."""
     shapes = jax.eval_shape(tile, left.block(0), right.block(0))
-    out = {name: jnp.zeros((left.count, right.count, *value.shape[2:]), value.dtype) for name, value in shapes.items()}
+    scales = {name: value.shape[0] // left.size for name, value in shapes.items()}
+    out = {
+        name: jnp.zeros((left.count * scales[name], right.count * scales[name], *value.shape[2:]), value.dtype)
+        for name, value in shapes.items()
+    }
 
     def row(i: Array, out: dict[str, Array]) -> dict[str, Array]:
-        these = left.block(i)
+        these, at = left.block(i), left.start(i)
 
         def column(j: Array, out: dict[str, Array]) -> dict[str, Array]:
-            found = tile(these, right.block(j))
+            found, to = tile(these, right.block(j)), right.start(j)
             if symmetric:
-                found = jax.tree.map(lambda a: jnp.where(i == j, mirror(a), a), found)
-            at, to = left.start(i), right.start(j)
-            out = {name: _put(out[name], found[name], at, to) for name in out}
-            return {name: _put(out[name], _flip(found[name]), to, at) for name in out} if symmetric else out
+                found = lax.cond(i == j, lambda tiles: jax.tree.map(mirror, tiles), lambda tiles: tiles, found)
+                out = {name: _put(out[name], jnp.swapaxes(found[name], 0, 1), to, at, scales[name]) for name in out}
+            return {name: _put(out[name], found[name], at, to, scales[name]) for name in out}
 
         return lax.fori_loop(i if symmetric else 0, right.blocks, column, out)
 
@@ -99,6 +120,10 @@ def _all(engine: Engine, xs: PyTree, size: int) -> list[Array]:
     count = jax.tree.leaves(xs)[0].shape[0]
     if size == count:
         return engine.features(xs)
+    if -(-count // size) <= UNROLLED:
+        starts = range(0, count, size)
+        parts = [engine.features(jax.tree.map(lambda leaf, i=i: leaf[i : i + size], xs)) for i in starts]
+        return [jnp.concatenate(several) for several in zip(*parts, strict=True)]
     shapes = jax.eval_shape(engine.features, _slice(xs, jnp.zeros((), int), 1))
     out = [jnp.zeros((count, *value.shape[1:]), value.dtype) for value in shapes]
 
@@ -114,36 +139,28 @@ def _slice(tree: PyTree, start: Array, size: int) -> PyTree:
     return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size, 0), tree)
 
 
-def finish(value: Array, rows: int, columns: int, problem: Problem) -> Array:
-    """Order the axes of a tile, fill in axes of examples that were the same for all, and average a trace."""
+def meet(engine: Engine, left: list[Array], right: list[Array], problem: Problem) -> dict[str, Array]:
+    """Compute a tile of every part: `[n K, m K]`, a mean over outputs `[n, m]`, or `[n, m, K]`."""
+    rows, columns = (jax.tree.leaves(side)[0].shape[0] for side in (left, right))
     outputs = problem.basis.shape[0]
-    if problem.reduce == "full":
-        value = jnp.broadcast_to(value, (rows, outputs, columns, outputs))
-        return value.transpose(0, 2, 1, 3)
-    if problem.reduce == "diagonal":
-        return jnp.broadcast_to(value, (rows, columns, outputs))
-    return jnp.broadcast_to(value, (rows, columns)) / outputs
 
+    def finish(value: Array) -> Array:
+        """Fill in axes of examples that were the same for all; average a trace."""
+        if problem.reduce == "full":
+            return jnp.broadcast_to(value, (rows, outputs, columns, outputs)).reshape(rows * outputs, columns * outputs)
+        if problem.reduce == "diagonal":
+            return jnp.broadcast_to(value, (rows, columns, outputs))
+        return jnp.broadcast_to(value, (rows, columns)) / outputs
 
-def _flip(tile: Array) -> Array:
-    """Exchange the two sides."""
-    return tile.transpose(1, 0, 3, 2) if tile.ndim == 4 else jnp.swapaxes(tile, 0, 1)
+    return {name: finish(value) for name, value in engine.tile(engine.fixed, left, right).items()}
 
 
 def mirror(tile: Array) -> Array:
-    """Make a square tile symmetric, by what is below its diagonal."""
-    count = tile.shape[0]
-    places = jnp.arange(count)
-    if tile.ndim == 4:
-        outputs = jnp.arange(tile.shape[2])
-        at = places[:, None, None, None] * tile.shape[2] + outputs[None, None, :, None]
-        to = places[None, :, None, None] * tile.shape[2] + outputs[None, None, None, :]
-        return jnp.where(at >= to, tile, _flip(tile))
-    below = places[:, None] >= places[None, :]
-    below = below.reshape(count, count, *(1,) * (tile.ndim - 2))
-    return jnp.where(below, tile, _flip(tile))
+    """Make a square tile symmetric bit for bit: the mean of it and its mirror image, which differ by rounding."""
+    return 0.5 * (tile + jnp.swapaxes(tile, 0, 1))
 
 
-def _put(out: Array, tile: Array, row: Array, column: Array) -> Array:
+def _put(out: Array, tile: Array, row: Array, column: Array, scale: int) -> Array:
+    """Write a tile at its place. row, column: of examples. scale: rows an example."""
     zero = jnp.zeros((), row.dtype)
-    return lax.dynamic_update_slice(out, tile, (row, column, *(zero,) * (tile.ndim - 2)))
+    return lax.dynamic_update_slice(out, tile, (row * scale, column * scale, *(zero,) * (tile.ndim - 2)))

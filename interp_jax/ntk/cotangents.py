@@ -88,6 +88,8 @@ def _step(eqn: Any, args: list[Value]) -> Sequence[Value]:
             apart = _select(one, at, *known)
         elif name in REARRANGING and not known:
             apart = _rearrange(eqn, one)
+        elif name == "conv_general_dilated" and at == 0:
+            apart = _convolve(eqn, one, known[0])
         if apart is not None:
             return [apart]
     free = all(arg.free for arg in known) and all(arg.free and arg.mask is None for _, arg in pulled)
@@ -115,6 +117,28 @@ def _select(one: Pulled, at: int, predicate: Known, other: Known) -> Pulled | No
     mask = one.masked()
     cases = (mask, jnp.zeros_like(mask)) if at == 1 else (jnp.zeros_like(mask), mask)
     return one._replace(mask=jax.lax.select_n(predicate.value, *cases))
+
+
+def _convolve(eqn: Any, one: Pulled, kernel: Known) -> Pulled | None:
+    """Convolve the mask alone, with a kernel for every cotangent: `conv(a_k m, W) = conv(m, a_k W)`.
+
+    Where a is constant but for the channels. One convolution to many channels is twice as fast on a CPU as many.
+    """
+    channel, groups = eqn.params["dimension_numbers"].lhs_spec[1], ("feature_group_count", "batch_group_count")
+    everywhere = frozenset(range(one.a.ndim - 1)) - {channel}
+    varying = {i for i in everywhere if one.a.shape[1 + i] > 1}
+    if one.mask is None or not one.free or not varying <= one.constant or any(eqn.params[g] > 1 for g in groups):
+        return None
+    features, inputs, *_ = eqn.params["dimension_numbers"].rhs_spec
+    rows, shape = one.a.shape[0], kernel.value.shape
+    a = one.a.transpose(0, 1 + channel, *(1 + i for i in everywhere))[(..., *(0,) * len(everywhere))]
+    a = jnp.expand_dims(a, [1 + i for i in range(len(shape)) if i != inputs])
+    folded = jnp.moveaxis(a * kernel.value[None], 0, features)
+    folded = folded.reshape(*shape[:features], rows * shape[features], *shape[features + 1 :])
+    (y,) = bind(eqn, [one.mask, folded])
+    out = eqn.params["dimension_numbers"].out_spec[1]
+    y = y.reshape(*y.shape[:out], rows, shape[features], *y.shape[out + 1 :])
+    return Pulled(jnp.moveaxis(y, out, 0))
 
 
 def _rearrange(eqn: Any, one: Pulled) -> Pulled:

@@ -9,8 +9,9 @@ products of two such sums are one einsum of the factors of both, and there are t
     split    where g[k, t, o] = a[k, o] m[t, o]    N T O C      + N^2 O (C + K^2)
              with a the same for every example
 
-The cheapest by such counts is chosen for each parameter. One that the input meets in any other way than a product (a
-bias, a scale, what stands behind a non-linearity) is differentiated as it is, and dense.
+The cheapest by such counts, and by what each way writes to memory, is chosen for each parameter. One that the input
+meets in any other way than a product (a bias, a scale, what stands behind a non-linearity) is differentiated as it is,
+and dense.
 """
 
 import dataclasses
@@ -30,6 +31,8 @@ from interp_jax.ntk.products import Label
 from interp_jax.ntk.structure import Structure, Use, read, replay, taps
 
 Way = Literal["dense", "factors", "split"]
+TRAFFIC = 100
+"""Operations that take as long as writing a number to memory and reading it again, on CPUs and GPUs alike."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,10 +207,12 @@ def _choose(uses: list[Use], kinds: list[Kind], rows: int, examples: int, reduce
         members = members[:1] if way == "dense" else members
         example = sum(_preparation(use, way, sizes) for use in uses)
         pairs = itertools.product(members, members)
-        pair = sum(cost(a, b, entries, sizes, examples, reduce) for a, b in pairs) / examples**2
+        costs = [cost(a, b, entries, sizes, examples, reduce) for a, b in pairs]
+        pair, traffic = (sum(part) / examples**2 for part in zip(*costs, strict=True))
         size = math.prod(sizes[label] for label in entries)
-        found.append(Group(uses[0].view.leaf, way, members, tuple(uses), entries, example, pair, size))
-    return min(found, key=lambda group: 2 * group.flops_example + group.flops_pair * examples)
+        time = 2 * example + (pair + TRAFFIC * traffic) * examples
+        found.append((time, Group(uses[0].view.leaf, way, members, tuple(uses), entries, example, pair, size)))
+    return min(found, key=lambda each: each[0])[1]
 
 
 def _member(use: Use, kind: Kind, way: Way) -> Member:
@@ -224,8 +229,18 @@ def _member(use: Use, kind: Kind, way: Way) -> Member:
 
 
 def _constant(use: Use, constant: frozenset[int]) -> frozenset[int]:
-    """Tell along which labels of g its free part is constant; unknown where g is reshaped."""
-    return constant if use.sizes == use.y.shape else frozenset()
+    """Tell along which labels of g its free part is constant, from the axes of y along which it is.
+
+    An axis of y becomes one label, or several whose sizes it is the product of (groups and features in a group).
+    """
+    places, place, left = [], -1, 1
+    for n in use.sizes:
+        if left == 1 and place + 1 < len(use.y.shape):
+            place += 1
+            left = use.y.shape[place]
+        places.append(place)
+        left //= n
+    return frozenset(i for i, place in enumerate(places) if place in constant)
 
 
 def _preparation(use: Use, way: Way, sizes: dict[Label, int]) -> float:
@@ -264,7 +279,7 @@ def _factors(group: Group, several: list[tuple[Pulled, Array]]) -> list[list[Arr
 
 
 def _whole(use: Use, g: Pulled) -> Array:
-    whole = g.whole() * use.view.scale
+    whole = g.whole() if use.view.scale == 1 else g.whole() * use.view.scale
     return whole.reshape(whole.shape[0], *use.sizes)
 
 

@@ -4,11 +4,12 @@ A method prepares a problem and gives an `Engine`: what examples are turned into
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Literal
 
 from interp_jax.core.types import Apply, Array, PyTree
 from interp_jax.ntk import factors
@@ -38,7 +39,7 @@ class Engine(NamedTuple):
 
     tile: `(fixed, left, right) -> name -> [n, k, m, l]`, or `[n, m]`, `[n, m, k]`, sums over outputs, the axis of
     examples of size one where it makes no difference. bytes_each: of an example's features. bytes_working: of those and
-    what they are made of.
+    what they are made of. flops_pair: of a tile, for one pair of examples.
     """
 
     fixed: list[Array]
@@ -46,9 +47,12 @@ class Engine(NamedTuple):
     tile: Callable[[list[Array], list[Array], list[Array]], dict[str, Array]]
     bytes_each: int
     bytes_working: int
+    flops_pair: float = 0.0
 
 
 Method = Callable[[Problem], Engine]
+ORDERLY = {"reshape", "squeeze", "copy", "reduce_sum", "broadcast_in_dim"}
+"""What changes neither entries nor their order, if it does not change their number."""
 
 
 def structured(problem: Problem) -> Engine:
@@ -58,24 +62,30 @@ def structured(problem: Problem) -> Engine:
         problem.apply, problem.params, problem.x, problem.basis, examples=problem.count, reduce=problem.reduce
     )
     flags = [flag for member in read.batched for flag in member]
+    values, firsts = same(lambda x: [value for member in read.one(leaves, x) for value in member], problem.x)
+    kept = [i for i, flag in enumerate(flags) if flag and firsts[i] == i]
 
     def every(xs: PyTree) -> list[Array]:
         return [value for member in read.batch(leaves, xs) for value in member]
 
     def features(xs: PyTree) -> list[Array]:
-        return [value for value, flag in zip(every(xs), flags, strict=True) if flag]
+        found = every(xs)
+        return [found[i] for i in kept]
+
+    def side(fixed: list[Array], own: list[Array]) -> list[Array]:
+        known = dict(zip(kept, own, strict=True))
+        alike = {i: known[first] for i, first in enumerate(firsts) if first in known}
+        shaped = {i: value.reshape(value.shape[:1] + values[i].shape) for i, value in alike.items()}
+        rest = iter(fixed)
+        return [shaped[i] if flag else next(rest) for i, flag in enumerate(flags)]
 
     def tile(fixed: list[Array], left: list[Array], right: list[Array]) -> dict[str, Array]:
-        sides = []
-        for each in (left, right):
-            same, own = iter(fixed), iter(each)
-            sides.append([next(own if flag else same) for flag in flags])
-        return _meet(read, problem, *sides)
+        return _meet(read, problem, side(fixed, left), side(fixed, right))
 
     one = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), problem.x)
     fixed = [value for value, flag in zip(every(one), flags, strict=True) if not flag]
-    each, working = _bytes(read, problem)
-    return Engine(fixed, features, tile, each, working)
+    each, working = _bytes(read, problem, [values[i] for i in kept])
+    return Engine(fixed, features, tile, each, working, sum(group.flops_pair for group in read.groups))
 
 
 def _meet(read: Factors, problem: Problem, left: list[Array], right: list[Array]) -> dict[str, Array]:
@@ -97,12 +107,31 @@ def _meet(read: Factors, problem: Problem, left: list[Array], right: list[Array]
     return {name: jnp.zeros((1,) * axes, problem.basis.dtype) for name in problem.names} | totals
 
 
-def _bytes(read: Factors, problem: Problem) -> tuple[int, int]:
-    """Count the bytes of one example's factors, and of what they are made of."""
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(problem.params)]
-    found = jax.eval_shape(read.one, leaves, problem.x)
-    pairs = zip(jax.tree.leaves(found), [flag for member in read.batched for flag in member], strict=True)
-    each = sum(value.size * value.dtype.itemsize for value, flag in pairs if flag)
+def same(function: Callable[[PyTree], list[Array]], x: PyTree) -> tuple[list[jax.ShapeDtypeStruct], list[int]]:
+    """Tell of each output its form, and which output is the first with the same entries in the same order.
+
+    A bias and its kernel have one cotangent. It is found by numbering the values of the program, and kept and met once.
+    """
+    jaxpr = jax.make_jaxpr(function)(x).jaxpr
+    first: dict[Any, Any] = {}
+    made: dict[str, list[Any]] = {}
+    for eqn in jaxpr.eqns:
+        inputs = [atom if isinstance(atom, Literal) else first.get(atom, atom) for atom in eqn.invars]
+        if eqn.primitive.name in ORDERLY and eqn.invars[0].aval.size == eqn.outvars[0].aval.size:
+            outputs = inputs
+        else:
+            names = [repr(atom.val) if isinstance(atom, Literal) else id(atom) for atom in inputs]
+            shapes = [atom.aval.shape for atom in eqn.invars]
+            outputs = made.setdefault(repr((eqn.primitive.name, names, shapes, eqn.params)), eqn.outvars)
+        first.update(zip(eqn.outvars, outputs, strict=True))
+    roots = [atom if isinstance(atom, Literal) else first.get(atom, atom) for atom in jaxpr.outvars]
+    firsts = [next(j for j, other in enumerate(roots) if other is root) for root in roots]
+    return [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in jaxpr.outvars], firsts
+
+
+def _bytes(read: Factors, problem: Problem, kept: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, int]:
+    """Count the bytes of what is kept of one example, and of what it is made of."""
+    each = sum(value.size * value.dtype.itemsize for value in kept)
     rows = problem.basis.shape[0]
     uses = [use for group in read.groups for use in group.uses]
     width = read.structure.output.dtype.itemsize
@@ -129,7 +158,8 @@ def jacobian(problem: Problem) -> Engine:
         return totals
 
     each = rows * sum(value.size * value.dtype.itemsize for value in values)
-    return Engine([], lambda xs: jax.vmap(one)(xs), tile, each, 2 * each)
+    flops = 2.0 * sum(value.size for value in values) * (rows**2 if problem.reduce == "full" else rows)
+    return Engine([], lambda xs: jax.vmap(one)(xs), tile, each, 2 * each, flops)
 
 
 def vector_products(problem: Problem) -> Engine:

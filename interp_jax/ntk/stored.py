@@ -24,7 +24,7 @@ from interp_jax.core import checks
 from interp_jax.core.types import Apply, Array, Numpy, PyTree
 from interp_jax.ntk import blocks, kernels
 from interp_jax.ntk.methods import Engine, Method, Problem, structured
-from interp_jax.ntk.operators import Operator, flatten
+from interp_jax.ntk.operators import Operator
 from interp_jax.ntk.plan import REDUCE
 from interp_jax.runs import arrays, checkpoint, digest
 from interp_jax.runs.chain import Chain, Steps
@@ -235,10 +235,7 @@ class _Tiles:
     def _jit_tile(self, same: bool) -> Callable:
         def meet(params: PyTree, left: list[Array], right: list[Array]) -> Array:
             engine = self._engine(params)
-            found = engine.tile(engine.fixed, left, right)["all"]
-            rows, columns = (jax.tree.leaves(side)[0].shape[0] for side in (left, right))
-            found = blocks.finish(found, rows, columns, self.problem)
-            return flatten(found) if found.ndim == 4 else found
+            return blocks.meet(engine, left, right, self.problem)["all"]
 
         if self.mesh is None:
             whole = meet

@@ -34,7 +34,30 @@ def _pgd() -> list[Side]:
     ]
 
 
+def _ntk(model: str, count: int, methods: str) -> list[Side]:
+    """The whole kernel of N examples with themselves: ours, `jax.jacrev`, and neural-tangents' ways by number."""
+    names = {
+        "ours": "ours", "jacrev": "jacrev and einsum", "nt1": "neural-tangents, Jacobian contraction",
+        "nt3": "neural-tangents, structured",
+    }  # fmt: skip
+    return [
+        Side(
+            names[method],
+            "ntk_jax.py",
+            (model, str(count), method),
+            "kernels",
+            "kernels" if method[:2] == "nt" else None,
+        )
+        for method in methods.split()
+    ]
+
+
 BENCHMARKS: dict[str, list[Side]] = {
+    "ntk_fcn_50": _ntk("fcn", 50, "ours jacrev nt3"),
+    "ntk_fcn_500": _ntk("fcn", 500, "ours nt3"),
+    "ntk_cnn_64": _ntk("cnn", 64, "ours jacrev nt1 nt3"),
+    "ntk_resnet_32": _ntk("resnet", 32, "ours jacrev nt1 nt3"),
+    "ntk_transformer_16": _ntk("transformer", 16, "ours jacrev nt1"),
     "pgd": _pgd(),
     "vae_1": _vae(1),
     "vae_4": _vae(4),

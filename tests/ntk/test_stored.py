@@ -8,7 +8,10 @@ import pytest
 from interp_jax.ntk import kernels, operators, solvers, stored
 from interp_jax.runs.errors import StoreError
 from interp_jax.runs.parts import Part
+from tests import processes
+from tests.ntk import storing
 from tests.ntk.nets import CASES
+from tests.runs.conftest import Server
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,70 @@ def test_bad_input(problem, tmp_path):
         stored.gram_to_store(*problem, tmp_path / "k", tile=0)
     with pytest.raises(ValueError, match="want kernel among empirical, trace and pseudo"):
         stored.gram_to_store(*problem, tmp_path / "k", kernel=kernels.diagonal)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    made = Server(tmp_path_factory.mktemp("server"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server, tmp_path_factory):
+    """What a program that nobody kills stores."""
+    answer = server.run(tmp_path_factory.mktemp("undisturbed") / "k", write=0)
+    assert answer["writes"] == storing.WRITES, answer
+    return answer["kernel"]
+
+
+def kills(server, root, seed, count):
+    """Kill `count` programs at writes of tiles; give what the last program, which is left alone, stored."""
+    draw = np.random.default_rng(seed)
+    for _ in range(count):
+        order = {"write": int(draw.integers(1, 6)), "mode": str(draw.choice(storing.MODES)), "bytes": 0}
+        order["bytes"] = int(draw.integers(1, 64))  # of the 260 of a tile's file
+        answer = server.run(root, **order)
+        if answer["code"] == 0:  # so near the end that its turn never came
+            break
+        assert answer["code"] == (-25 if order["mode"] == "inside" else -9), answer
+    answer = server.run(root, write=0)
+    stored.verify(root)
+    return answer["kernel"]
+
+
+def test_kills_leave_the_same_bits(server, undisturbed, tmp_path):
+    assert kills(server, tmp_path / "k", 0, 3) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_forty_kills_leave_the_same_bits(server, undisturbed, tmp_path, seed):
+    assert kills(server, tmp_path / "k", seed, 5) == undisturbed
+
+
+def on_mesh(root, mesh, devices, specs=("off",)):
+    module = f"import sys, tests.ntk.storing as s; s.main({str(root)!r}, sys.argv[1], {mesh!r})"
+    children = [processes.start(module, spec, devices=devices) for spec in specs]
+    return {processes.finish(child).split()[-1] for child in children}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mesh", "devices"), [("2x2", 4), ("4x1", 4), ("4x2", 8), ("2x4", 8)])
+def test_many_devices_store_the_kernel_of_one(tmp_path, mesh, devices):
+    on_mesh(tmp_path / "mesh", mesh, devices)
+    agrees(tmp_path)
+
+
+def test_two_processes_store_the_kernel_of_one(tmp_path):
+    port = processes.free_port()
+    assert len(on_mesh(tmp_path / "mesh", "2x2", 2, [f"127.0.0.1:{port},2,{i}" for i in range(2)])) == 1
+    agrees(tmp_path)
+
+
+def agrees(folder):
+    want, found = storing.store(folder / "one"), stored.open_kernel(folder / "mesh")
+    stored.verify(folder / "mesh")
+    want, got = want.rows(0, storing.COUNT), found.rows(0, storing.COUNT)
+    assert np.array_equal(got, got.T)
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6 * np.abs(want).max())

@@ -29,11 +29,15 @@ class Server:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def close(self):
+        """End the server."""
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     made = Server(tmp_path_factory.mktemp("server"))
     yield made
-    made.process.stdin.close()
-    made.process.wait()
-    made.process.stdout.close()
+    made.close()
