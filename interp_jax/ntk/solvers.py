@@ -21,7 +21,7 @@ Precondition = Callable[[Array], Array]
 
 
 class Solution(NamedTuple):
-    """What was found. x: `[M]` or `[M, C]`. residual: `|b - A x| / |b|` of each column. iterations: products taken.
+    """What was found. x: `[M]` or `[M, C]`. residual: `|b - A x| / |b|` of each column. iterations: steps taken.
 
     converged: whether every residual came below the tolerance; if not, x is the last iterate.
     """
@@ -72,11 +72,22 @@ def nystrom(operator: Operator, key: Key, rank: int) -> Nystrom:
 
 
 class _State(NamedTuple):
+    """Of one run of conjugate gradients. gap: `residual . precondition(residual)`, of each column."""
+
     x: Array
     residual: Array
     direction: Array
     gap: Array
     iterations: Array
+
+
+class _Runs(NamedTuple):
+    """Of several. residual: of x, not of the recurrence. gained: whether the last run brought x much nearer."""
+
+    x: Array
+    residual: Array
+    iterations: Array
+    gained: Array
 
 
 def conjugate_gradients(
@@ -90,8 +101,10 @@ def conjugate_gradients(
 ) -> Solution:
     """Solve `(A + ridge) x = b` for a positive semidefinite A (Hestenes and Stiefel 1952).
 
-    Columns of b are solved together, each with its own step lengths, in the same products. The residual that is
-    reported and compared with the tolerance is recomputed from x at the end, for that of the recurrence drifts from it.
+    Columns of b are solved together, each with its own step lengths, in the same products. The residual of the
+    recurrence drifts from that of x: at the end it is computed anew, and where it is still above the tolerance, a new
+    run begins from x, as long as the last one halved it. That ends where rounding does, near
+    `|A| |x| / |b|` times the unit roundoff.
 
     Args:
         operator: A.
@@ -109,9 +122,8 @@ def conjugate_gradients(
     size = jnp.linalg.norm(columns, axis=0, keepdims=True)
     unit = jnp.where(size > 0, size, 1)
 
-    def going(state: _State) -> Array:
-        worst = jnp.max(jnp.linalg.norm(state.residual, axis=0, keepdims=True) / unit)
-        return (state.iterations < steps) & (worst > tolerance / 2)
+    def worst(residual: Array) -> Array:
+        return jnp.max(jnp.linalg.norm(residual, axis=0, keepdims=True) / unit)
 
     def step(state: _State) -> _State:
         image = ridged @ state.direction
@@ -123,11 +135,21 @@ def conjugate_gradients(
         direction = turned + jnp.where(state.gap > 0, gap / jnp.where(state.gap > 0, state.gap, 1), 0) * state.direction
         return _State(x, residual, direction, gap, state.iterations + 1)
 
-    turned = precondition(columns)
-    start = _State(
-        jnp.zeros_like(columns), columns, turned, jnp.sum(columns * turned, 0, keepdims=True), jnp.zeros((), jnp.int32)
-    )
-    end = lax.while_loop(going, step, start)
-    residual = jnp.linalg.norm(columns - (ridged @ end.x), axis=0, keepdims=True) / unit
+    def going(state: _State) -> Array:
+        return (state.iterations < steps) & (worst(state.residual) > tolerance / 2)
+
+    def run(runs: _Runs) -> _Runs:
+        turned = precondition(runs.residual)
+        gap = jnp.sum(runs.residual * turned, 0, keepdims=True)
+        end = lax.while_loop(going, step, _State(runs.x, runs.residual, turned, gap, runs.iterations))
+        residual = columns - (ridged @ end.x)
+        return _Runs(end.x, residual, end.iterations, worst(residual) <= worst(runs.residual) / 2)
+
+    def again(runs: _Runs) -> Array:
+        return runs.gained & (worst(runs.residual) > tolerance) & (runs.iterations < steps)
+
+    start = _Runs(jnp.zeros_like(columns), columns, jnp.zeros((), jnp.int32), jnp.bool_(True))
+    end = lax.while_loop(again, run, start)
+    residual = jnp.linalg.norm(end.residual, axis=0, keepdims=True) / unit
     converged = jnp.all(residual <= tolerance)
     return Solution(end.x.reshape(b.shape), residual.reshape(b.shape[1:]), end.iterations, converged)

@@ -126,3 +126,19 @@ def test_trace_and_log_determinant_within_their_errors():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(operators.dense(jnp.asarray(matrix(0)[0])))
+
+
+def test_a_new_run_goes_where_the_recurrence_in_single_precision_drifts_off():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((60, 60)))[0]
+    matrix = jnp.asarray((basis * np.geomspace(1, 1e5, 60)) @ basis.T, jnp.float32)
+    b = jnp.asarray(basis @ np.geomspace(1, 1e5, 60), jnp.float32)  # of which x = basis @ 1 is the solution
+
+    @jax.jit
+    def run(matrix, b):
+        return solvers.conjugate_gradients(operators.dense(matrix), b, tolerance=1e-6, steps=3000)
+
+    found = run(matrix, b)
+    assert found.converged
+    left = np.linalg.norm(b - np.asarray(matrix, np.float64) @ found.x) / np.linalg.norm(b)
+    assert left < 3e-6
