@@ -129,16 +129,18 @@ def test_bad_input(call, message):
 
 
 def test_a_new_run_goes_where_the_recurrence_in_single_precision_drifts_off():
+    """One run ends at a residual of 3.2e-5 to 3.7e-4 here, and believes that it is half the tolerance."""
     rng = np.random.default_rng(0)
-    basis = np.linalg.qr(rng.standard_normal((60, 60)))[0]
-    matrix = jnp.asarray((basis * np.geomspace(1, 1e5, 60)) @ basis.T, jnp.float32)
-    b = jnp.asarray(basis @ np.geomspace(1, 1e5, 60), jnp.float32)  # of which x = basis @ 1 is the solution
+    basis = np.linalg.qr(rng.standard_normal((300, 300)))[0]
+    b = jnp.asarray(rng.standard_normal(300), jnp.float32)
 
     @jax.jit
-    def run(matrix, b):
-        return solvers.conjugate_gradients(operators.dense(matrix), b, tolerance=1e-6, steps=3000)
+    def run(matrix, b, tolerance):
+        return solvers.conjugate_gradients(operators.dense(matrix), b, tolerance=tolerance, steps=5000)
 
-    found = run(matrix, b)
-    assert found.converged
-    left = np.linalg.norm(b - np.asarray(matrix, np.float64) @ found.x) / np.linalg.norm(b)
-    assert left < 3e-6
+    for largest, tolerance in ((1e3, 3e-5), (1e4, 3e-4)):
+        matrix = jnp.asarray((basis * np.geomspace(1, largest, 300)) @ basis.T, jnp.float32)
+        found = run(matrix, b, jnp.float32(tolerance))
+        assert found.converged
+        left = np.linalg.norm(b - np.asarray(matrix, np.float64) @ found.x) / np.linalg.norm(b)
+        assert left < 1.1 * tolerance
