@@ -2,12 +2,15 @@
 
     .venv/bin/python scripts/benchmarks/ntk_scale.py store   # trace kernel of 20,000 images, 1.6 GB, to disk
     .venv/bin/python scripts/benchmarks/ntk_scale.py ridge   # 10,000 images, 10 classes: 100,000 unknowns
+    .venv/bin/python scripts/benchmarks/ntk_scale.py memory  # what `ntk.plan` says beside what the process takes
 
 Images are Fashion-MNIST (`sh scripts/data fashion-mnist` fetches it), the net is 784-64-10 at its first weights. Each
 writes `results/ntk_scale_*.json`: seconds, the highest resident memory of the process, and how it was checked.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import resource
 import tempfile
@@ -21,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from accelerators import accelerator
 from harness import device_name
+from ntk_models import CASES
 
 from interp_jax.core.types import Array, PyTree
 from interp_jax.data import images
 from interp_jax.models.nets import MLP, functional
-from interp_jax.ntk import kernels, operators, solvers, stored
+from interp_jax.ntk import kernels, operators, plan, solvers, stored
 
 NET = functional(MLP((64, 10)), jnp.zeros((28, 28, 1)))
 RIDGE, TOLERANCE, RANK = 0.1, 1e-4, 200
@@ -85,6 +89,32 @@ def solve(params: PyTree, xs: Array, b: Array, shift: Array, batch: int) -> solv
     )
 
 
+def memory() -> dict:
+    """Compare the bytes of `plan` with the growth of the process in a second run (Linux; the first loads code too)."""
+    found = {}
+    for name, count in (("fcn", 500), ("cnn", 64), ("resnet", 32), ("transformer", 16)):
+        case = CASES[name](count)
+        apply = lambda params, x, case=case: case.apply(params, x[None])[0]  # noqa: E731
+        params, xs = jax.tree.map(jnp.asarray, case.params), jnp.asarray(case.xs)
+        planned = plan.plan(apply, params, xs).bytes
+        compiled = jax.jit(partial(kernels.empirical, apply)).lower(params, xs).compile()
+        jax.block_until_ready(compiled(params, xs))
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+        before = status("VmRSS")
+        jax.block_until_ready(compiled(params, xs))
+        grown = status("VmHWM") - before + sum(leaf.nbytes for leaf in jax.tree.leaves((params, xs)))
+        found[f"{name}_{count}"] = {"planned_bytes": planned, "measured_bytes": grown, "ratio": grown / planned}
+    return found
+
+
+def status(field: str) -> int:
+    """Read a field of this process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
 def resident() -> int:
     """Give the highest resident memory so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -93,13 +123,15 @@ def resident() -> int:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["store", "ridge"])
+    parser.add_argument("what", choices=["store", "ridge", "memory"])
     parser.add_argument("--count", type=int, help="images (default: 20000, 10000)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="(default: %(default)s)")
     options = parser.parse_args()
     if options.what == "store":
         with tempfile.TemporaryDirectory() as folder:
             found = store(options.count or 20_000, 1000, Path(folder))
+    elif options.what == "memory":
+        found = memory()
     else:
         found = ridge(options.count or 10_000, 1000)
     device = accelerator() or device_name()
