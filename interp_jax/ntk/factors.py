@@ -270,7 +270,7 @@ def _factors(group: Group, several: list[tuple[Pulled, Array]]) -> list[list[Arr
             found.append([_whole(use, g), h])
             continue
         constant = _constant(use, g.constant)
-        first = tuple(0 if i in constant else slice(None) for i in range(g.a.ndim - 1))
+        first = tuple(0 if i in g.constant else slice(None) for i in range(g.a.ndim - 1))
         a = g.a[(slice(None), *first)] * use.view.scale
         a = a.reshape(a.shape[0], *(n for i, n in enumerate(use.sizes) if i not in constant))
         mask = jnp.ones(use.sizes, a.dtype) if g.mask is None else g.mask.reshape(use.sizes)
