@@ -86,6 +86,44 @@ class MLP(nn.Module):
         return x if represent else Dense(self.widths[-1], **kinds)(x)
 
 
+class NTKDense(nn.Module):
+    """`sqrt(weight / n) x @ kernel + sqrt(bias) b` for n inputs, kernel and b standard normal: NTK parameterisation.
+
+    The gradient with respect to the kernel carries that factor too, so that one learning rate fits every width (Jacot
+    et al. 2018).
+    """
+
+    features: int
+    weight: float = 2.0
+    bias: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Give `[features]`."""
+        normal = nn.initializers.normal(1.0)
+        y = (self.weight / x.size) ** 0.5 * (x @ self.param("kernel", normal, (x.size, self.features)))
+        return y + self.bias**0.5 * self.param("bias", normal, (self.features,)) if self.bias else y
+
+
+class NTKMLP(nn.Module):
+    """An MLP in NTK parameterisation; infinitely wide, it has the kernels of `ntk.infinite.relu_mlp`.
+
+    weight, bias: the variances of every layer's weights, times its inputs, and biases; no biases if 0.
+    """
+
+    widths: Sequence[int]
+    weight: float = 2.0
+    bias: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Give `[widths[-1]]`."""
+        x = x.reshape(-1)
+        for width in self.widths[:-1]:
+            x = nn.relu(NTKDense(width, self.weight, self.bias)(x))
+        return NTKDense(self.widths[-1], self.weight, self.bias)(x)
+
+
 class CNN(nn.Module):
     """A small classifier: 3 x 3 convolutions of stride 2 to `channels`, ReLU, the mean over places, a dense layer."""
 
