@@ -42,10 +42,11 @@ from interp_jax.train.trainer import Trainer, TrainState, trainer
 LEE = "Lee et al. 2019, Wide Neural Networks of Any Depth Evolve as Linear Models"
 DYER = "Dyer and Gur-Ari 2020, Asymptotics of Wide Networks from Feynman Diagrams"
 QUANTITIES = {
-    "fluctuation": "first kernel from that of infinite width",
-    "change": "trained kernel from the first",
-    "nonlinearity": "trained network from its linearisation",
+    "fluctuation": "kernel at first",
+    "change": "kernel in training",
+    "nonlinearity": "trained network",
 }
+"""What differs: from infinite width, from its start, from its linearisation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +189,8 @@ def picture(s: Settings, found: dict[str, Numpy]) -> records.Picture:
             np.array(s.widths), {QUANTITIES[name]: np.log10(found[name]) for name in QUANTITIES},
             title="Distances fall with width", xlabel="width (log scale)", ylabel="log10 of the distance",
         ),
-        "Relative distances of kernels (Frobenius norm), and root mean square of the outputs on test images.",
+        "The first kernel's distance from that of infinite width, the change of the kernel in training (both relative, "
+        "Frobenius norm), and the trained network's distance from its linearisation (root mean square, test images).",
         "Three falling lines against width: the first kernel's with a slope of about -1/2, the other two steeper.",
     )  # fmt: skip
 

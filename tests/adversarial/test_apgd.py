@@ -148,9 +148,9 @@ def test_one_trace_for_a_grid_of_eps_examples_and_keys():
 
 @pytest.mark.parametrize("name", ["linf", "l2"])
 def test_at_equal_gradients_it_is_above_pgd_on_average(name):
-    """Nets from 40 seeds, 16 examples each; the mean difference is positive by a t interval of 95%."""
+    """Nets from 160 seeds, 16 examples each; the mean difference is positive by a t interval of 95%."""
     norm, eps = BALLS[name]
-    xs, count = nets.examples(16), 40
+    xs, count = nets.examples(16), 160
 
     def difference(net):
         params, labels, ks = net
@@ -169,7 +169,7 @@ def test_at_equal_gradients_it_is_above_pgd_on_average(name):
     ks = jax.random.split(jax.random.key(0), (count, 16))
     found = np.asarray(jax.jit(lambda *leaves: jax.lax.map(difference, leaves))(params, labels, ks))
     error = found.std(ddof=1) / count**0.5
-    assert found.mean() > 2.023 * error, (found.mean(), error)
+    assert found.mean() > 1.975 * error, (found.mean(), error)
 
 
 @pytest.mark.parametrize("count", [12, pytest.param(40, marks=pytest.mark.slow)])
