@@ -99,6 +99,22 @@ def channels_first():
     return Case(apply, params, normal(2, (4, 3, 9)))
 
 
+def pooled():
+    """Behind pooling, cotangents are the head's weights times masks: the second convolution's are folded into it."""
+    params = {"a": normal(0, (3, 3, 2, 5)), "b": normal(1, (5, 6, 3, 3)), "c": normal(2, (3, 3, 6, 4))}
+    params |= {"shift": normal(3, (6,)), "w": normal(4, (4, 3))}
+
+    def apply(params, x):
+        x = lax.conv_general_dilated(x[None], params["a"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = jax.nn.relu(x)
+        x = lax.conv_general_dilated(x, params["b"], (2, 2), "SAME", dimension_numbers=("NHWC", "IOHW", "NCHW"))
+        x = jax.nn.relu(x + params["shift"][None, :, None, None])
+        x = lax.conv_general_dilated(x, params["c"], (1, 1), "VALID", dimension_numbers=("NCHW", "HWIO", "NCHW"))
+        return jax.nn.relu(x[0]).mean((1, 2)) @ params["w"]
+
+    return Case(apply, params, normal(5, (4, 9, 9, 2)))
+
+
 def transformer(tied=True):
     """Tokens in, one block of attention by einsum, logits by the embedding itself."""
     vocabulary, width, heads, length = 11, 8, 2, 6
@@ -233,7 +249,7 @@ def branches():
 CASES = {
     case.__name__: case
     for case in (
-        mlp, one_output, cnn, wong_kolter, resnet, ntk_parameterisation, lax_convolutions, channels_first, transformer,
-        scanned, recurrent, nested_scans, applied_twice, odd_ones, branches,
+        mlp, one_output, cnn, wong_kolter, resnet, ntk_parameterisation, lax_convolutions, channels_first, pooled,
+        transformer,        scanned, recurrent, nested_scans, applied_twice, odd_ones, branches,
     )
 }  # fmt: skip

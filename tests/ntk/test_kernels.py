@@ -196,3 +196,18 @@ def test_conjugate_kernel():
     case = CASES["mlp"]()
     outputs = np.asarray(jax.vmap(case.apply, (None, 0))(case.params, case.xs))
     close(kernels.nngp(case.apply, case.params, case.xs), outputs @ outputs.T / outputs.shape[1])
+
+
+def test_a_bias_and_its_kernel_share_one_cotangent():
+    """Of the features of an MLP of two hidden layers only h of each layer, and g of both hidden ones, is kept."""
+    case = CASES["mlp"]()
+    problem = kernels.state(*case, None, "full", lambda path: "all")
+    features = jax.eval_shape(methods.structured(problem).features, case.xs)
+    assert sorted(leaf.shape for leaf in features) == [(5, 4, 20), (5, 4, 30), (5, 12), (5, 20), (5, 30)]
+
+
+def test_a_convolution_behind_pooling_runs_once_for_all_outputs():
+    case = CASES["pooled"]()
+    problem = kernels.state(*case, None, "full", lambda path: "all")
+    text = str(jax.make_jaxpr(methods.structured(problem).features)(case.xs))
+    assert "f64[4,18,5,5] = conv_general_dilated" in text  # to 3 outputs times 6 channels
