@@ -14,8 +14,6 @@ MEMORY = 2**29
 """Bytes that the factors of all examples may take, and those of a block while they are computed."""
 SPLIT = 4e10
 """Operations of a symmetric kernel from which its halves are worth a loop over tiles."""
-
-
 UNROLLED = 4
 """Blocks that are computed one after the other without a loop, inside which XLA's CPU convolutions use one core."""
 

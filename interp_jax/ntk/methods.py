@@ -3,6 +3,7 @@
 A method prepares a problem and gives an `Engine`: what examples are turned into, and how two blocks of them meet.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -62,29 +63,34 @@ def structured(problem: Problem) -> Engine:
         problem.apply, problem.params, problem.x, problem.basis, examples=problem.count, reduce=problem.reduce
     )
     flags = [flag for member in read.batched for flag in member]
-    values, firsts = same(lambda x: [value for member in read.one(leaves, x) for value in member], problem.x)
-    kept = [i for i, flag in enumerate(flags) if flag and firsts[i] == i]
+    values, numbers = same(lambda x: [value for member in read.one(leaves, x) for value in member], problem.x)
+    first: dict[int, int] = {}
+    for i, flag in enumerate(flags):
+        if flag:
+            first.setdefault(numbers[i], i)
 
     def every(xs: PyTree) -> list[Array]:
         return [value for member in read.batch(leaves, xs) for value in member]
 
     def features(xs: PyTree) -> list[Array]:
         found = every(xs)
-        return [found[i] for i in kept]
+        return [found[i] for i in first.values()]
 
     def side(fixed: list[Array], own: list[Array]) -> list[Array]:
-        known = dict(zip(kept, own, strict=True))
-        alike = {i: known[first] for i, first in enumerate(firsts) if first in known}
-        shaped = {i: value.reshape(value.shape[:1] + values[i].shape) for i, value in alike.items()}
-        rest = iter(fixed)
-        return [shaped[i] if flag else next(rest) for i, flag in enumerate(flags)]
+        known, rest = dict(zip(first, own, strict=True)), iter(fixed)
+
+        def one(i: int) -> Array:
+            value = known[numbers[i]]
+            return value.reshape(value.shape[:1] + values[i].shape)
+
+        return [one(i) if flag else next(rest) for i, flag in enumerate(flags)]
 
     def tile(fixed: list[Array], left: list[Array], right: list[Array]) -> dict[str, Array]:
         return _meet(read, problem, side(fixed, left), side(fixed, right))
 
     one = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), problem.x)
     fixed = [value for value, flag in zip(every(one), flags, strict=True) if not flag]
-    each, working = _bytes(read, problem, [values[i] for i in kept])
+    each, working = _bytes(read, problem, [values[i] for i in first.values()])
     return Engine(fixed, features, tile, each, working, sum(group.flops_pair for group in read.groups))
 
 
@@ -108,25 +114,29 @@ def _meet(read: Factors, problem: Problem, left: list[Array], right: list[Array]
 
 
 def same(function: Callable[[PyTree], list[Array]], x: PyTree) -> tuple[list[jax.ShapeDtypeStruct], list[int]]:
-    """Tell of each output its form, and which output is the first with the same entries in the same order.
+    """Give each output's form, and a number that outputs share if they have the same entries in the same order.
 
     A bias and its kernel have one cotangent. It is found by numbering the values of the program, and kept and met once.
     """
     jaxpr = jax.make_jaxpr(function)(x).jaxpr
-    first: dict[Any, Any] = {}
-    made: dict[str, list[Any]] = {}
+    known: dict[Any, int] = {}
+    made: dict[str, list[int]] = {}
+    fresh = itertools.count()
+
+    def number(atom: Any) -> int:
+        return next(fresh) if isinstance(atom, Literal) else known.setdefault(atom, next(fresh))
+
     for eqn in jaxpr.eqns:
-        inputs = [atom if isinstance(atom, Literal) else first.get(atom, atom) for atom in eqn.invars]
         if eqn.primitive.name in ORDERLY and eqn.invars[0].aval.size == eqn.outvars[0].aval.size:
-            outputs = inputs
+            outputs = [number(eqn.invars[0])]
         else:
-            names = [repr(atom.val) if isinstance(atom, Literal) else id(atom) for atom in inputs]
+            inputs = [repr(atom.val) if isinstance(atom, Literal) else number(atom) for atom in eqn.invars]
             shapes = [atom.aval.shape for atom in eqn.invars]
-            outputs = made.setdefault(repr((eqn.primitive.name, names, shapes, eqn.params)), eqn.outvars)
-        first.update(zip(eqn.outvars, outputs, strict=True))
-    roots = [atom if isinstance(atom, Literal) else first.get(atom, atom) for atom in jaxpr.outvars]
-    firsts = [next(j for j, other in enumerate(roots) if other is root) for root in roots]
-    return [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in jaxpr.outvars], firsts
+            what = repr((eqn.primitive.name, inputs, shapes, eqn.params))
+            outputs = made.setdefault(what, [number(atom) for atom in eqn.outvars])
+        known.update(zip(eqn.outvars, outputs, strict=True))
+    forms = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in jaxpr.outvars]
+    return forms, [number(atom) for atom in jaxpr.outvars]
 
 
 def _bytes(read: Factors, problem: Problem, kept: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, int]:
