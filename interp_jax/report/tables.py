@@ -68,7 +68,7 @@ def read(path: str | os.PathLike[str]) -> Table:
 def decode(data: bytes, name: object) -> Table:
     """Read a table from the bytes of a file called `name`; errors as `read`."""
     try:
-        frame = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read(use_threads=False)
+        frame = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
         stored = (frame.schema.metadata or {}).get(_DIGEST, b"")
         columns = {field.name: _numpy(frame.column(i)) for i, field in enumerate(frame.schema)}
     except Exception as error:  # a flipped bit reaches many decoders, each with errors of its own
