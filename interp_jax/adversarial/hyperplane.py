@@ -30,7 +30,7 @@ def _raise_together(slope: Array, speed: Array, room: Array, amount: Array) -> A
         return state[1], onward(state[1])
 
     start = jnp.zeros_like(amount)
-    t = jax.lax.while_loop(lambda state: state[1] > state[0], step, (start, onward(start)))[0]
+    t = jnp.maximum(*jax.lax.while_loop(lambda state: state[1] > state[0], step, (start, onward(start))))  # keeps a NaN
     return jnp.where(t * speed >= room, room, t * speed)
 
 
@@ -79,7 +79,7 @@ def reach(weight: Array, amount: ArrayLike, low: Array, high: Array, *, norm: No
     if norm not in _RAISE:
         raise ValueError(f"want norm l1, l2 or linf, got {norm=}")
     top = jnp.max(jnp.abs(weight), initial=0.0)
-    scale = jnp.where(top > 0, top, 1.0)
+    scale = jnp.where(top > 0, jnp.ldexp(jnp.ones_like(top), jnp.frexp(top)[1]), 1.0)  # a power of two rounds nothing
     towards = jnp.sign(weight) * jnp.where(jnp.asarray(amount) < 0, -1.0, 1.0)
     slope, room = jnp.abs(weight) / scale, jnp.where(towards > 0, high, -low)
     moved = _RAISE[norm](slope.reshape(-1), room.reshape(-1), jnp.abs(amount) / scale)
