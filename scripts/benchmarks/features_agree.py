@@ -19,13 +19,12 @@ full norm within the bounds.
 
 import argparse
 import json
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
+from interp_jax.core import intervals, multiplicity
 from interp_jax.core.types import Numpy
 from interp_jax.report import records
 
@@ -56,18 +55,11 @@ def peer(rows: list[dict], name: str, column: str) -> Numpy:
 
 def difference(a: Numpy, b: Numpy) -> dict[str, float]:
     """Compare the means of two independent samples; where neither varies, p is 1 if they agree, and 0 if not."""
-    apart, error = a.mean() - b.mean(), math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-    constant = error < 1e-9
-    p = float(abs(apart) < 1e-6) if constant else stats.ttest_ind(a, b, equal_var=False).pvalue
-    fields = {"ours": a.mean(), "peer": b.mean(), "difference": apart, "standard_error": error, "p": p}
+    found = intervals.welch(a, b)
+    constant = found.se < 1e-9
+    p = float(abs(found.estimate) < 1e-6) if constant else intervals.p_value(found)
+    fields = {"ours": a.mean(), "peer": b.mean(), "difference": found.estimate, "standard_error": found.se, "p": p}
     return {name: float(value) for name, value in fields.items()}
-
-
-def holm(p: Numpy) -> Numpy:
-    """Correct p values for their number (Holm 1979)."""
-    order = np.argsort(p)
-    corrected = np.maximum.accumulate(np.minimum(p[order] * np.arange(len(p), 0, -1), 1.0))
-    return corrected[np.argsort(order)]
 
 
 def compare(rows: dict[str, Numpy], theirs: list[dict]) -> list[dict]:
@@ -79,7 +71,7 @@ def compare(rows: dict[str, Numpy], theirs: list[dict]) -> list[dict]:
         for name, column, values in pairs
         if values is not None
     ]
-    corrected = holm(np.array([row["p"] for row in table]))
+    corrected = multiplicity.holm([row["p"] for row in table])
     return [row | {"holm": float(p)} for row, p in zip(table, corrected, strict=True)]
 
 
