@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from interp_jax.models.nets import NTKMLP, functional
 from interp_jax.ntk import infinite, kernels
 
 
@@ -61,6 +62,25 @@ def test_a_wide_network_approaches_its_kernel_as_one_over_the_root_of_its_width(
     assert abs(slopes.mean() + 0.5) < 4 * slopes.std(ddof=1) / np.sqrt(seeds)
     assert slopes.std(ddof=1) < 0.2
     assert errors[-1].mean() < 0.1
+
+
+def test_networks_in_ntk_parameterisation_have_these_kernels_on_average():
+    """Biases and both numbers included; the mean over 200 networks of width 256, within six standard errors of it."""
+    xs = np.random.default_rng(0).standard_normal((4, 5))
+    want = infinite.relu_mlp(xs, layers=1, weight=1.5, bias=0.3)
+    model = functional(NTKMLP((256, 1), weight=1.5, bias=0.3), xs[0])
+
+    @jax.jit
+    @jax.vmap
+    def one(key):
+        params = jax.tree.map(lambda leaf: leaf.astype(xs.dtype), model.init(key))
+        outputs = jax.vmap(model.apply, (None, 0))(params, xs)[:, 0]
+        return kernels.trace(model.apply, params, xs), outputs[:, None] * outputs[None, :]
+
+    for found, closed in zip(one(jax.random.split(jax.random.key(0), 200)), (want.ntk, want.nngp), strict=True):
+        values = np.asarray(found)
+        error = values.std(0, ddof=1) / np.sqrt(len(values))
+        assert (np.abs(values.mean(0) - np.asarray(closed)) < 6 * error + 1e-9).all()
 
 
 def test_blocks_zeros_and_equal_inputs():
