@@ -96,6 +96,8 @@ class Data(NamedTuple):
         chosen = np.flatnonzero(np.isin(labels, s.classes))[: 2 * s.images]
         if len(chosen) < 2 * s.images:
             raise ValueError(f"want at most {len(chosen) // 2} images of classes {s.classes}, got images={s.images}")
+        if set(labels[chosen[: s.images]]) != set(s.classes) or len(set(s.classes)) < 2:
+            raise ValueError(f"want two classes that both occur among the training images, got classes={s.classes}")
         xs = pixels[chosen].reshape(len(chosen), -1)
         xs = xs * np.sqrt(xs.shape[1]) / np.linalg.norm(xs, axis=1, keepdims=True)
         y = np.where(labels[chosen[: s.images]] == s.classes[0], 1.0, -1.0)

@@ -86,7 +86,14 @@ def test_claims_find_the_powers_that_were_put_in():
 
 @pytest.mark.parametrize(
     ("words", "match"),
-    [(["--widths", "8"], "two or more different widths"), (["--rate", "2"], "rate"), (["--data", "cifar"], "data")],
+    [
+        (["--widths", "8"], "two or more different widths"),
+        (["--rate", "2"], "rate"),
+        (["--data", "cifar"], "data"),
+        (["--classes", "3", "33"], "want two classes that both occur"),
+        (["--classes", "3", "3"], "want two classes that both occur"),
+        (["--images", "5000"], "want at most 178 images"),
+    ],
 )
 def test_bad_settings_are_refused_at_once(words, match, tmp_path, capsys):
     with pytest.raises(SystemExit):
