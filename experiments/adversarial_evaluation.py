@@ -13,7 +13,6 @@ and tried on the other half and the fourth mechanism, in rotation.
 
 import dataclasses
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -31,9 +30,9 @@ from interp_jax.core.types import Apply, Array, Key, Numpy, PyTree
 from interp_jax.data import images, streams
 from interp_jax.models.classifiers import WongKolter
 from interp_jax.models.nets import MLP, Net, functional
-from interp_jax.report import figures, provenance, records
+from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
-from interp_jax.runs import cli, events
+from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
@@ -256,22 +255,17 @@ def pictures(found: dict[str, dict[str, Numpy]]) -> list[records.Picture]:
 
 def run(s: Settings) -> None:
     """Train, examine, judge, and write the record."""
-    started, preset = time.perf_counter() - events.worked(s.out / "runs"), s.out.name
-    shared = {field.name for field in dataclasses.fields(cli.Settings)}
-    config = {name: value for name, value in dataclasses.asdict(s).items() if name not in shared}
-    manifest = provenance.begin(
-        s.out.parent.name, preset, config | {"seeds": s.seeds},
+    work = experiment.begin(
+        s, PRESETS, small=s.data == "digits",
         title="Checks for masked gradients",
         question="Do the checks tell a defence that breaks the attack from one that resists the adversary?",
-        presets=list(PRESETS), small=s.data == "digits",
     )  # fmt: skip
     claims(s)
     data = images.by_name(s.data)
     train_set = jnp.asarray(data.train.images), jnp.asarray(data.train.labels)
     test_set = jnp.asarray(data.test.images[: s.images]), jnp.asarray(data.test.labels[: s.images])
     trained = {kind: train(s, kind, train_set) for kind in SOUND}
-    if any(len(done.runs) < s.seeds for done in trained.values()):
-        print(f"part {s.part} is done: run without --part when all are, to measure and report")
+    if work.waits(min(len(done.runs) for done in trained.values()), s.seeds):
         return
     found = measure(s, trained, test_set)
     flags = flagged(s, found)
@@ -286,16 +280,8 @@ def run(s: Settings) -> None:
             if name != "transfer"
         },
     }
-    records.write(
-        s.out,
-        manifest=provenance.end(
-            manifest, wall_seconds=time.perf_counter() - started, seeds=range(s.seeds),
-            diverged=[f"{kind}: {name} by step {t}" for kind in SOUND for name, t in trained[kind].diverged.items()],
-        ),
-        findings=judge(s, flags),
-        pictures=pictures(found),
-        rows=rows,
-    )  # fmt: skip
+    diverged = {f"{kind}: {name}": t for kind in SOUND for name, t in trained[kind].diverged.items()}
+    work.write(judge(s, flags), pictures=pictures(found), rows=rows, diverged=diverged)
 
 
 PRESETS = {

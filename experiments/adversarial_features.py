@@ -16,7 +16,6 @@ stamp of the same norm, the hit rate of the attack, accuracy on the class after 
 
 import dataclasses
 import sys
-import time
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -34,9 +33,9 @@ from interp_jax.core.types import Array, Key, Numpy, PyTree
 from interp_jax.data import images, streams
 from interp_jax.models.classifiers import ResNet, WongKolter
 from interp_jax.models.nets import MLP, Net, functional
-from interp_jax.report import figures, provenance, records
+from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
-from interp_jax.runs import cli, events
+from interp_jax.runs import cli
 from interp_jax.runs.chain import Steps
 from interp_jax.runs.driver import drive
 from interp_jax.runs.parts import Part
@@ -380,14 +379,10 @@ def _labels() -> list[str]:
 
 def run(s: Settings) -> None:
     """Teach, make, study, measure, judge, and write the record."""
-    started, preset = time.perf_counter() - events.worked(s.out / "runs"), s.out.name
-    shared = {field.name for field in dataclasses.fields(cli.Settings)}
-    config = {name: value for name, value in dataclasses.asdict(s).items() if name not in shared}
-    manifest = provenance.begin(
-        s.out.parent.name, preset, config | {"seeds": s.seeds},
+    work = experiment.begin(
+        s, PRESETS, small=s.data == "digits",
         title="Adversarial examples as features",
         question="Do robust features teach robustness, and non-robust ones generalise?",
-        presets=list(PRESETS), small=s.data == "digits",
     )  # fmt: skip
     claims(s)
     split = images.by_name(s.data)
@@ -396,8 +391,7 @@ def run(s: Settings) -> None:
     teachers = {kind: teach(s, kind, data) for kind in TEACHERS}
     made = make_sets(s, teachers, data)
     done = study(s, made)
-    if len(done.runs) < s.seeds * len(SETS) * len(s.lrs) * s.students:
-        print(f"part {s.part} is done: run without --part when all are, to measure and report")
+    if work.waits(len(done.runs), s.seeds * len(SETS) * len(s.lrs) * s.students):
         return
     order = _ordered(s, done)
     found = {name: values[order] for name, values in measure(s, done, test).items()}
@@ -406,16 +400,12 @@ def run(s: Settings) -> None:
     for kind, values in taught.items():
         clean, robust = (student(values[name]) for name in ("clean", "robust"))
         print(f"{kind} teachers: clean {clean.estimate:.3f}, robust {robust.estimate:.3f}", file=sys.stderr)
-    records.write(
-        s.out,
-        manifest=provenance.end(
-            manifest, wall_seconds=time.perf_counter() - started, seeds=range(s.seeds),
-            diverged=[f"{name} by step {step}" for name, step in done.diverged.items()],
-        ),
-        findings=judge(s, found, finite),
+    work.write(
+        judge(s, found, finite),
         pictures=pictures(s, found, test, made),
         rows=_rows(s, done, order, found, made, taught),
-    )  # fmt: skip
+        diverged=done.diverged,
+    )
 
 
 def _ordered(s: Settings, done: Sweep) -> Numpy:

@@ -14,7 +14,6 @@ A run of the sweep is a seed, that is one random truth; its one step measures ev
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -31,9 +30,9 @@ from interp_jax.core.correlation import slope
 from interp_jax.core.intervals import student
 from interp_jax.core.linalg import matmul
 from interp_jax.core.types import Array, ArrayLike, Key, Numpy, PyTree
-from interp_jax.report import figures, provenance, records
+from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
-from interp_jax.runs import cli, events
+from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
@@ -410,33 +409,21 @@ def table_of(s: Settings, found: dict[str, Numpy]) -> dict[str, Numpy]:
 
 def run(s: Settings) -> None:
     """Measure all seeds, judge, and write the record."""
-    started, preset = time.perf_counter() - events.worked(s.out / "runs"), s.out.name
-    shared = {field.name for field in dataclasses.fields(cli.Settings)}
-    config = {name: value for name, value in dataclasses.asdict(s).items() if name not in shared}
-    manifest = provenance.begin(
-        s.out.parent.name, preset, config | {"seeds": s.seeds},
+    work = experiment.begin(
+        s, PRESETS, small=s.dims < 10,
         title="The theorems on robust likelihood of two Gaussians",
         question="Do gain, minimum and alignment under an adversary have the published closed forms?",
-        presets=list(PRESETS), small=s.dims < 10,
     )  # fmt: skip
     claims(s)
     done = sweep(
-        measuring(s), table.grid({}, s.seeds), (), steps=1, chunk=1, config=config, out=s.out / "runs",
+        measuring(s), table.grid({}, s.seeds), (), steps=1, chunk=1, config=work.config, out=s.out / "runs",
         part=Part.parse(s.part), profile=Profile(s.profile),
     )  # fmt: skip
-    if len(done.runs) < s.seeds:
-        print(f"part {s.part} is done: run without --part when all are, to measure and report")
+    if work.waits(len(done.runs), s.seeds):
         return
     found = {name: np.asarray(v, np.float64) for name, v in done.map(lambda state, _: state.found).items()}
-    records.write(
-        s.out,
-        manifest=provenance.end(
-            manifest, wall_seconds=time.perf_counter() - started, seeds=range(s.seeds), diverged=list(done.diverged)
-        ),
-        findings=judge(s, found, np.array([run.id not in done.diverged for run in done.runs])),
-        pictures=pictures(s, found),
-        rows=table_of(s, found),
-    )
+    findings = judge(s, found, np.array([run.id not in done.diverged for run in done.runs]))
+    work.write(findings, pictures=pictures(s, found), rows=table_of(s, found), diverged=done.diverged)
 
 
 PRESETS = {

@@ -10,7 +10,6 @@ centred kernel alignment, the more often examples made on one fool the other. Th
 """
 
 import dataclasses
-import time
 from functools import partial
 from typing import Literal
 
@@ -30,9 +29,9 @@ from interp_jax.core.types import Array, Key, Numpy, PyTree
 from interp_jax.data import images, streams
 from interp_jax.models.classifiers import WongKolter
 from interp_jax.models.nets import CNN, MLP, Net, functional
-from interp_jax.report import figures, provenance, records
+from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
-from interp_jax.runs import cli, events
+from interp_jax.runs import cli
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
@@ -268,14 +267,10 @@ def run(s: Settings) -> None:
     """Train, attack, compare, judge, and write the record."""
     if s.part != "1/1":
         raise ValueError(f"want part 1/1: this experiment compares all models, got part={s.part}")
-    started, preset = time.perf_counter() - events.worked(s.out / "runs"), s.out.name
-    shared = {field.name for field in dataclasses.fields(cli.Settings)}
-    config = {name: value for name, value in dataclasses.asdict(s).items() if name not in shared}
-    manifest = provenance.begin(
-        s.out.parent.name, preset, config | {"seeds": s.seeds},
+    work = experiment.begin(
+        s, PRESETS, small=s.data == "digits",
         title="Transfer and shared features",
         question="Do adversarial examples transfer to the models that learn the same features?",
-        presets=list(PRESETS), small=s.data == "digits",
     )  # fmt: skip
     claims(s)
     split = images.by_name(s.data)
@@ -290,18 +285,17 @@ def run(s: Settings) -> None:
     said = {name: pair[0] for name, pair in seen.items()}
     rows = compare(s, said, {name: pair[1] for name, pair in seen.items()}, truth)
     learnt = {name: (look(s, name, done, xs[None])[0][:, 0] == truth).mean(1) for name, done in students.items()}
-    diverged = [f"{name}, {kind}: {run} by step {t}"
-                for kind, sweeps in (("images", models), ("D_det", students))
-                for name, done in sweeps.items() for run, t in done.diverged.items()]  # fmt: skip
+    diverged = {
+        f"{name}, {kind}: {run}": step
+        for kind, sweeps in (("images", models), ("D_det", students))
+        for name, done in sweeps.items() for run, step in done.diverged.items()
+    }  # fmt: skip
     at = list(zip(rows["architecture"], rows["source"], strict=True))
-    records.write(
-        s.out,
-        manifest=provenance.end(
-            manifest, wall_seconds=time.perf_counter() - started, seeds=range(s.seeds), diverged=diverged
-        ),
-        findings=judge(s, correlations(s, rows, learnt)),
+    work.write(
+        judge(s, correlations(s, rows, learnt)),
         pictures=pictures(rows, learnt),
         rows=rows | {"learnt": [float(learnt[name][i]) for name, i in at]},
+        diverged=diverged,
     )
 
 

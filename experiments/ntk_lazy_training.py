@@ -14,7 +14,6 @@ there is a sweep for each width, because widths are shapes.
 """
 
 import dataclasses
-import time
 from functools import partial
 from typing import NamedTuple
 
@@ -30,9 +29,9 @@ from interp_jax.core.types import Array, Key, Numpy, PyTree
 from interp_jax.data import images
 from interp_jax.models.nets import NTKMLP, Net, functional
 from interp_jax.ntk import infinite, kernels, predictions
-from interp_jax.report import figures, provenance, records
+from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
-from interp_jax.runs import cli, events
+from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
@@ -218,39 +217,27 @@ def trained(s: Settings, width: int, data: Data, rate: float, config: dict) -> S
 
 def run(s: Settings) -> None:
     """Train every width, measure, judge, and write the record."""
-    started, preset = time.perf_counter() - events.worked(s.out / "runs"), s.out.name
-    shared = {field.name for field in dataclasses.fields(cli.Settings)}
-    config = {name: value for name, value in dataclasses.asdict(s).items() if name not in shared}
-    manifest = provenance.begin(
-        s.out.parent.name, preset, config | {"seeds": s.seeds},
+    work = experiment.begin(
+        s, PRESETS, small=max(s.widths) < 2048,
         title="Lazy training: wide networks and their linearisation",
         question="With which power of the width do networks approach their kernel's predictions?",
-        presets=list(PRESETS), small=max(s.widths) < 2048,
     )  # fmt: skip
     claims(s)
     data = Data.load(s)
     rate = learning_rate(s, data)
-    own = {name: value for name, value in config.items() if name != "widths"}
+    own = {name: value for name, value in work.config.items() if name != "widths"}
     sweeps = {width: trained(s, width, data, rate, own) for width in s.widths}
-    if any(len(done.runs) < s.seeds for done in sweeps.values()):
-        print(f"part {s.part} is done: run without --part when all are, to measure and report")
+    if work.waits(min(len(done.runs) for done in sweeps.values()), s.seeds):
         return
     columns = []
     for width, done in sweeps.items():
         net = network(s, width, data.xs.shape[1])
         columns.append(done.map(partial(measure, s, net, rate)))
     found = jax.tree.map(lambda *values: np.stack(values, 1).astype(np.float64), *columns)
-    diverged = {run.id: run.seed for done in sweeps.values() for run in done.runs if run.id in done.diverged}
-    fine = ~np.isin(np.arange(s.seeds), list(diverged.values()))
-    records.write(
-        s.out,
-        manifest=provenance.end(
-            manifest, wall_seconds=time.perf_counter() - started, seeds=range(s.seeds), diverged=list(diverged)
-        ),
-        findings=judge(s, found, fine),
-        pictures=[picture(s, found)],
-        rows=table_of(s, found),
-    )
+    lost = [run.seed for done in sweeps.values() for run in done.runs if run.id in done.diverged]
+    findings = judge(s, found, ~np.isin(np.arange(s.seeds), lost))
+    diverged = {f"width {width}: {run}": t for width, done in sweeps.items() for run, t in done.diverged.items()}
+    work.write(findings, pictures=[picture(s, found)], rows=table_of(s, found), diverged=diverged)
 
 
 PRESETS = {

@@ -11,7 +11,6 @@ latents and on the active ones alone.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -27,9 +26,9 @@ from interp_jax.core.intervals import student
 from interp_jax.core.types import Array, Numpy, PyTree
 from interp_jax.data import dsprites, factors, packed, streams
 from interp_jax.models import vae
-from interp_jax.report import figures, provenance, records
+from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
-from interp_jax.runs import cli, events
+from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
@@ -265,25 +264,20 @@ def _traversal(s: Settings, done: Sweep, data: PyTree, beta: float) -> records.P
 
 def run(s: Settings) -> None:
     """Train the sweep, measure, judge, and write the record."""
-    started, preset = time.perf_counter() - events.worked(s.out / "runs"), s.out.name
-    shared = {field.name for field in dataclasses.fields(cli.Settings)}
-    config = {name: value for name, value in dataclasses.asdict(s).items() if name not in shared}
-    manifest = provenance.begin(
-        s.out.parent.name, preset, config | {"seeds": s.seeds},
+    work = experiment.begin(
+        s, PRESETS, small=s.size < 64,
         title="Mean against sampled representations of VAEs",
         question="Does regularisation that decorrelates a VAE's samples decorrelate its means?",
-        presets=list(PRESETS), small=s.size < 64,
     )  # fmt: skip
     claims(s)
     data = jax.jit(lambda: packed.pack(dsprites.data(s.size)))()
-    defines = {k: v for k, v in config.items() if k not in ("betas", "images", "steps", "chunk")}
+    defines = {k: v for k, v in work.config.items() if k not in ("betas", "images", "steps", "chunk")}
     done = sweep(
         training(s), table.grid({"beta": s.betas}, s.seeds), data,
         steps=s.steps, chunk=s.chunk, config=defines, out=s.out / "runs",
         part=Part.parse(s.part), profile=Profile(s.profile),
     )  # fmt: skip
-    if len(done.runs) < s.seeds * len(s.betas):
-        print(f"part {s.part} is done: run without --part when all are, to measure and report")
+    if work.waits(len(done.runs), s.seeds * len(s.betas)):
         return
     found = measure(s, done, data)
     rows = {
@@ -293,18 +287,8 @@ def run(s: Settings) -> None:
         "diverged_at": [done.diverged.get(run.id, -1) for run in done.runs],
         **found,
     }
-    records.write(
-        s.out,
-        manifest=provenance.end(
-            manifest,
-            wall_seconds=time.perf_counter() - started,
-            seeds=range(s.seeds),
-            diverged=[f"{name} by step {step}" for name, step in done.diverged.items()],
-        ),
-        findings=judge(s, done.runs, found, done.diverged),
-        pictures=pictures(s, done, found, data),
-        rows=rows,
-    )
+    findings = judge(s, done.runs, found, done.diverged)
+    work.write(findings, pictures=pictures(s, done, found, data), rows=rows, diverged=done.diverged)
 
 
 PRESETS = {
