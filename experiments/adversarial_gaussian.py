@@ -14,7 +14,7 @@ A run of the sweep is a seed, that is one random truth; its one step measures ev
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from interp_jax.core import checks, keys
 from interp_jax.core.correlation import slope
 from interp_jax.core.intervals import student
 from interp_jax.core.linalg import matmul
-from interp_jax.core.types import Array, ArrayLike, Key, Numpy, PyTree
+from interp_jax.core.types import Array, ArrayLike, Key, Numpy
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
@@ -37,7 +37,7 @@ from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import sweep
-from interp_jax.train.trainer import Trainer
+from interp_jax.train.trainer import measurement
 
 ASCENT = 50  # steps of the attack, each of which leaves at most 1 / margin of the distance to the maximum
 SEARCH = 500  # steps of the descent over means
@@ -210,27 +210,6 @@ def measure(s: Settings, key: Key) -> dict[str, Array]:
     truth = Gaussian(mean, frame.covariance(s.condition))
     xs, ys = jax.vmap(partial(gaussian.draw, truth))(jax.random.split(keys.stream(key, "sample"), max(s.samples)))
     return theorem_1(s, truth, xs, ys) | theorem_2(s, truth, xs, ys) | theorem_3(s, frame, key)
-
-
-class Measured(NamedTuple):
-    """A run's state. key: the seed's. found: zeros before its one step, and what `measure` gives after it."""
-
-    key: Key
-    found: dict[str, Array]
-
-
-def measuring(s: Settings) -> Callable[[], Trainer]:
-    """Give the factory that the sweep calls."""
-    once = jax.jit(partial(measure, s))  # jitted, it is traced once and not by each of the sweep's programs
-    shapes = jax.eval_shape(once, jax.random.key(0))
-
-    def begin(key: Key) -> Measured:
-        return Measured(key, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
-
-    def step(state: Measured, data: PyTree, t: Array) -> tuple[Measured, dict[str, Array]]:
-        return Measured(state.key, once(state.key)), {}
-
-    return lambda: Trainer(begin, step)
 
 
 def claims(s: Settings) -> dict[str, Claim]:
@@ -416,8 +395,8 @@ def run(s: Settings) -> None:
     )  # fmt: skip
     claims(s)
     done = sweep(
-        measuring(s), table.grid({}, s.seeds), (), steps=1, chunk=1, config=work.config, out=s.out / "runs",
-        part=Part.parse(s.part), profile=Profile(s.profile),
+        measurement(lambda key, data: measure(s, key), ()), table.grid({}, s.seeds), (), steps=1, chunk=1,
+        config=work.config, out=s.out / "runs", part=Part.parse(s.part), profile=Profile(s.profile),
     )  # fmt: skip
     if work.waits(len(done.runs), s.seeds):
         return

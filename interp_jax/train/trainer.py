@@ -113,3 +113,69 @@ def watched(inner: Trainer, measures: Mapping[str, Callable[[PyTree, PyTree, Arr
         return Watched(state, seen), {**metrics, **seen}
 
     return Trainer(begin, step)
+
+
+class Kept(NamedTuple):
+    """state: of the Trainer within. taken: what was kept of it, `[count, ...]`; zeros for steps to come."""
+
+    state: PyTree
+    taken: PyTree
+
+
+def snapshots(inner: Trainer, take: Callable[[PyTree], PyTree], *, every: int, count: int) -> Trainer:
+    """Keep `take(state)` of a run BEFORE steps 0, every, 2 every, ..., `count` times: its course, for later measures.
+
+    It travels with the state, so a stopped run goes on with it; keep what is small, such as params and not moments.
+
+    >>> import jax.numpy as jnp
+    >>> count = Trainer(lambda key: jnp.int32(0), lambda n, data, t: (n + 1, {}))
+    >>> both = snapshots(count, lambda n: n, every=2, count=2)
+    >>> state = both.init(jax.random.key(0))
+    >>> for t in range(5):
+    ...     state, _ = both.step(state, None, t)
+    >>> state.taken.tolist(), int(state.state)
+    ([0, 2], 5)
+    """
+    checks.whole(1, every=every, count=count)
+
+    def begin(key: Key) -> Kept:
+        state = inner.init(key)
+        empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), jax.eval_shape(take, state))
+        return Kept(state, empty)
+
+    def step(kept: Kept, data: PyTree, t: Array) -> tuple[Kept, Metrics]:
+        put = lambda: jax.tree.map(lambda all_, leaf: all_.at[t // every].set(leaf), kept.taken, take(kept.state))  # noqa: E731
+        taken = jax.lax.cond((t % every == 0) & (t // every < count), put, lambda: kept.taken)
+        state, metrics = inner.step(kept.state, data, t)
+        return Kept(state, taken), metrics
+
+    return Trainer(begin, step)
+
+
+class Measured(NamedTuple):
+    """key: the run's own. found: what was measured; zeros before."""
+
+    key: Key
+    found: PyTree
+
+
+def measurement(measure: Callable[[Key, PyTree], PyTree], data: PyTree) -> Callable[[], Trainer]:
+    """Make runs of one step, without training: what `measure(key, data)` gives is the state that they leave.
+
+    So what is measured over seeds is batched, sharded, stored and resumed as training is. data: that of the sweep; only
+    shapes matter.
+
+    >>> run = measurement(lambda key, data: 2 * data, 3.0)()
+    >>> float(run.step(run.init(jax.random.key(0)), 3.0, 0)[0].found)
+    6.0
+    """
+    once = jax.jit(measure)  # jitted, it is traced once and not by each of the sweep's programs
+    shapes = jax.eval_shape(once, jax.random.key(0), data)
+
+    def begin(key: Key) -> Measured:
+        return Measured(key, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+
+    def step(state: Measured, data: PyTree, t: Array) -> tuple[Measured, Metrics]:
+        return Measured(state.key, once(state.key, data)), {}
+
+    return lambda: Trainer(begin, step)

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from interp_jax.core import keys
-from interp_jax.train.trainer import trainer
+from interp_jax.train.trainer import measurement, snapshots, trainer
 from tests.train import toy
 
 
@@ -61,3 +61,32 @@ def test_a_stream_can_be_held_while_the_seed_varies():
 def test_unknown_stream_is_named():
     with pytest.raises(ValueError, match="want streams among init, batch and loss, got \\['noise'\\]"):
         trainer(toy.init, toy.loss, toy.batch, optax.sgd(0.1), streams={"noise": jax.random.key(0)})
+
+
+def test_snapshots_are_of_the_states_before_the_steps(key):
+    """They hold what the run alone passes through, and later ones stay zero."""
+    inner = trainer(toy.init, toy.loss, toy.batch, optax.sgd(0.1))
+    both = snapshots(inner, lambda state: state.params, every=2, count=4)
+    alone, kept = inner.init(key), both.init(key)
+    passed = []
+    for t in range(5):
+        passed.append(alone.params["w"])
+        alone, kept = inner.step(alone, toy.data(), t)[0], both.step(kept, toy.data(), t)[0]
+    np.testing.assert_array_equal(kept.taken["w"], np.stack([*passed[::2], np.zeros_like(passed[0])]))
+    np.testing.assert_array_equal(kept.state.params["w"], alone.params["w"])
+
+
+def test_a_measurement_is_a_run_of_one_step(key):
+    """Its result is that of the function, traced once for all the sweep's programs."""
+    traces = []
+
+    def measure(key, data):
+        traces.append(1)
+        return {"sum": jax.random.uniform(key) + data.sum()}
+
+    made = measurement(measure, jnp.ones(3))()
+    before = made.init(key)
+    after, metrics = made.step(before, jnp.ones(3), 0)
+    made.step(before, jnp.ones(3), 0)
+    assert (float(before.found["sum"]), metrics, len(traces)) == (0, {}, 1)
+    assert float(after.found["sum"]) == float(jax.random.uniform(key) + 3)
