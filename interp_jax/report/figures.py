@@ -170,11 +170,21 @@ def against_strength(
             _band(axes, strengths, value, i, len(series), name, level=level, log=log)
         if log:
             axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(strengths.tolist()))
+        axes.xaxis.set_major_locator(FixedLocator(_apart(strengths, log)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         _legend(figure, axes)
     return figure
+
+
+def _apart(x: Numpy, log: bool) -> list[float]:
+    """Choose strengths whose labels do not touch: from the first on, each a twentieth of the axis from the last."""
+    places = np.log(x) if log else x
+    kept = []
+    for i in np.argsort(places):
+        if not kept or places[i] - places[kept[-1]] >= np.ptp(places) / 20:
+            kept.append(i)
+    return x[kept].tolist()
 
 
 def groups(values: Mapping[str, Mapping[str, ArrayLike]], *, title: str, ylabel: str, level: float = 0.95) -> Figure:
