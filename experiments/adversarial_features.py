@@ -400,21 +400,15 @@ def run(s: Settings) -> None:
     for kind, values in taught.items():
         clean, robust = (student(values[name]) for name in ("clean", "robust"))
         print(f"{kind} teachers: clean {clean.estimate:.3f}, robust {robust.estimate:.3f}", file=sys.stderr)
-    work.write(
-        judge(s, found, finite),
-        pictures=pictures(s, found, test, made),
-        rows=_rows(s, done, order, found, made, taught),
-        diverged=done.diverged,
-    )
+    tidy = _rows(s, done, order, found, made, taught)
+    work.write(judge(s, found, finite), pictures=pictures(s, found, test, made), rows=tidy, diverged=done.diverged)
 
 
 def _ordered(s: Settings, done: Sweep) -> Numpy:
     """Give the places of the runs in the order teacher, set, learning rate, student."""
-    keys_ = [
-        (*(run.hyperparameters[name] for name in ("teacher", "set")), s.lrs.index(run.hyperparameters["lr"]), run.seed)
-        for run in done.runs
-    ]
-    return np.array(sorted(range(len(keys_)), key=keys_.__getitem__))
+    at = [run.hyperparameters for run in done.runs]
+    places = [(h["teacher"], h["set"], s.lrs.index(h["lr"]), run.seed) for h, run in zip(at, done.runs, strict=True)]
+    return np.array(sorted(range(len(places)), key=places.__getitem__))
 
 
 def _rows(

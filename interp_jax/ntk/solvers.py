@@ -4,6 +4,7 @@ Why not lineax: its conjugate gradients trace the operator three times, and ours
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -90,6 +91,18 @@ class _Runs(NamedTuple):
     gained: Array
 
 
+def _advance(ridged: Operator, precondition: Precondition, state: _State) -> _State:
+    """Take one step of conjugate gradients; a column that is solved stands still."""
+    image = ridged @ state.direction
+    curvature = jnp.sum(state.direction * image, 0, keepdims=True)
+    length = jnp.where(curvature > 0, state.gap / jnp.where(curvature > 0, curvature, 1), 0)
+    x, residual = state.x + length * state.direction, state.residual - length * image
+    turned = precondition(residual)
+    gap = jnp.sum(residual * turned, 0, keepdims=True)
+    direction = turned + jnp.where(state.gap > 0, gap / jnp.where(state.gap > 0, state.gap, 1), 0) * state.direction
+    return _State(x, residual, direction, gap, state.iterations + 1)
+
+
 def conjugate_gradients(
     operator: Operator,
     b: Array,
@@ -125,22 +138,13 @@ def conjugate_gradients(
     def worst(residual: Array) -> Array:
         return jnp.max(jnp.linalg.norm(residual, axis=0, keepdims=True) / unit)
 
-    def step(state: _State) -> _State:
-        image = ridged @ state.direction
-        curvature = jnp.sum(state.direction * image, 0, keepdims=True)
-        length = jnp.where(curvature > 0, state.gap / jnp.where(curvature > 0, curvature, 1), 0)
-        x, residual = state.x + length * state.direction, state.residual - length * image
-        turned = precondition(residual)
-        gap = jnp.sum(residual * turned, 0, keepdims=True)
-        direction = turned + jnp.where(state.gap > 0, gap / jnp.where(state.gap > 0, state.gap, 1), 0) * state.direction
-        return _State(x, residual, direction, gap, state.iterations + 1)
-
     def going(state: _State) -> Array:
         return (state.iterations < steps) & (worst(state.residual) > tolerance / 2)
 
     def run(runs: _Runs) -> _Runs:
         turned = precondition(runs.residual)
         gap = jnp.sum(runs.residual * turned, 0, keepdims=True)
+        step = partial(_advance, ridged, precondition)
         end = lax.while_loop(going, step, _State(runs.x, runs.residual, turned, gap, runs.iterations))
         residual = columns - (ridged @ end.x)
         return _Runs(end.x, residual, end.iterations, worst(residual) <= worst(runs.residual) / 2)
