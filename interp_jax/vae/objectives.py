@@ -190,7 +190,7 @@ def annealed_vae(
         images, t = batch
 
         def penalty(terms: Terms) -> tuple[Array, Metrics]:
-            now = jnp.asarray(jnp.minimum(t / threshold, 1) * capacity, terms.kl.dtype)
+            now = jnp.minimum(jnp.asarray(t, terms.kl.dtype) / threshold, 1) * capacity
             distance = jnp.abs(terms.kl.sum(1).mean() - now)
             return distance * gamma, {"capacity": now, "distance": distance}
 

@@ -3,13 +3,27 @@
 The aggregate posterior `q(z) = mean over examples of q(z | x)` is estimated as a weighted sum of posteriors; what
 weights decides what comes out. A minibatch has B examples of N.
 
-    weights               w_ii        w_ij                          mean of the estimate
-    minibatch_weighted    1 / (N B)   1 / (N B)                     (D - 1) log N too much when posteriors overlap
-    unweighted            1           1                             the same minus (D - 1) log(N B): negative
-    stratified            1 / N       1 / (B - 1), one of them less tends to the truth as B grows
-    balanced              1 / N       (1 - 1 / N) / (B - 1)         the same, with less variance; exact at B = N
+    weights               w_ii        w_ij                               the estimate
+    minibatch_weighted    1 / (N B)   1 / (N B)                          (D - 1) log N too high if posteriors overlap
+    unweighted            1           1                                  less by (D - 1) log(N B): below zero
+    stratified            1 / N       1 / (B - 1), less for one of them  tends to the truth as B grows
+    balanced              1 / N       (1 - 1 / N) / (B - 1)              the same; exactly q at B = N
 
-`fresh_sample` evaluates the codes under a large sample of other examples, and is the one to report.
+`fresh_sample` takes the density from the posteriors of a large sample of other examples.
+
+Bias measured on a linear Gaussian encoder, N = 737,280, as estimate minus truth (8 to 200 seeds; the last digit is
+uncertain by a few): 10 latents whose posteriors are wide (sd .9 of 1, truth .07) or narrow (sd .3, truth 1.59).
+
+                          wide, B = 16       64      256     1024     narrow, B = 16       64      256     1024
+    minibatch_weighted          121.66   121.62   121.60   121.60             127.90   127.50   126.44   125.24
+    unweighted                  -24.89   -37.41   -49.90   -62.38             -18.65   -31.53   -45.06   -58.74
+    stratified, balanced         -.057    -.018    -.007    -.001               -.35    -2.06    -1.97    -1.44
+
+    fresh_sample, N =            1,000   10,000  100,000                       1,000   10,000  100,000
+                                 -.001     .000     .008                       -5.30    -2.06     -.65
+
+So no batch of the study's 64 measures the total correlation of informative codes, and a fresh sample is to be trusted
+where a ten times larger one agrees with it. In float32 the estimates agree with float64 to 1e-5 of the joint density.
 """
 
 from collections.abc import Callable
@@ -106,7 +120,8 @@ def stratified(size: ArrayLike) -> Weights:
 def balanced(size: ArrayLike) -> Weights:
     """Make weights that are unbiased as `stratified`'s, with the others all alike: `(1 - 1 / N) / (B - 1)`.
 
-    Ours: the least variance that weights 1 / N and sum 1 allow, and exactly q(z) at B = N, which the paper's are not.
+    Ours: of all weights with 1 / N for the own posterior and sum 1 they have the least variance, and at B = N they give
+    q(z) itself, which the paper's do not.
     """
     checks.positive(size=size)
 
@@ -121,7 +136,7 @@ def decompose(samples: Array, mean: Array, log_var: Array, weights: Weights) -> 
     """Estimate the parts of the KL on a batch: `samples [B, D]` drawn from posteriors `mean, log_var [B, D]`.
 
     The logarithm of an estimate is low on average (Jensen), more so for the joint density: with proper weights the
-    total correlation is low and the mutual information high, both by O(1 / B), and much while few posteriors overlap.
+    total correlation is low and the mutual information high, by O(1 / B), and by much while few posteriors overlap.
     """
     chex.assert_rank(samples, 2)
     chex.assert_equal_shape([samples, mean, log_var])
@@ -137,13 +152,8 @@ def fresh_sample(samples: Array, mean: Array, log_var: Array, *, block: int = 32
     """Estimate the total correlation of codes `[S, D]` by the posteriors `mean, log_var [N, D]` of OTHER examples.
 
     Mean over the codes of `log q(z) - sum over d of log q(z_d)`, with q the plain mean of the N posteriors. Low by
-    O(1 / N) (Jensen), and by much if N posteriors do not cover the codes (narrow posteriors in many latents); high if
+    O(1 / N) (Jensen), and by much if N posteriors do not cover the codes (narrow posteriors in many latents); not so if
     the codes' own posteriors are among the N. `block` codes at once: memory `[block, N, D]`.
-
-    >>> codes = jax.random.normal(jax.random.key(0), (100, 2))
-    >>> prior = jnp.zeros((10, 2))
-    >>> abs(float(fresh_sample(codes, prior, prior))) < 1e-6
-    True
     """
     chex.assert_rank([samples, mean, log_var], 2)
     chex.assert_equal_shape([mean, log_var])

@@ -1,10 +1,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import stats
 
+from interp_jax.data import streams
+from interp_jax.train.trainer import trainer
 from interp_jax.vae import objectives
+from tests.oracles import vae as oracle
+from tests.vae import agreement
+from tests.vae.agreement import encode
 
 
 def linear(params, x):
@@ -64,3 +70,97 @@ def test_the_loss_is_linear_in_beta_and_reports_its_terms(key):
 def test_negative_beta_is_refused():
     with pytest.raises(ValueError, match="want beta >= 0, got beta=-1"):
         objectives.beta_vae(linear, decode, -1)
+
+
+LIKELIHOODS = {
+    "bernoulli": (objectives.bernoulli, oracle.bernoulli),
+    "gaussian": (objectives.gaussian_of(0.3), oracle.gaussian(0.3)),
+}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_beta_vae_equals_the_oracle(name):
+    ours, theirs = LIKELIHOODS[name]
+    loss = objectives.beta_vae(encode, agreement.decode, 4.0, likelihood=ours)
+    agreement.agrees(loss, oracle.vae(oracle.beta_vae(4.0), theirs))
+
+
+def annealed(gamma):
+    """Of a capacity of 2 nats, reached at step 10; a batch with its step."""
+    loss = objectives.annealed_vae(encode, agreement.decode, gamma=gamma, capacity=2.0, threshold=10)
+    return loss, lambda t: oracle.vae(oracle.annealed(gamma, 2.0, 10, t))
+
+
+def at(t):
+    return agreement.IMAGES, np.int32(t)
+
+
+def test_annealed_vae_equals_the_oracle():
+    loss, want = annealed(50.0)
+    for t in (0, 4, 30):
+        agreement.agrees(loss, want(t), at(t))
+
+
+DIP = {"i": (objectives.dip_vae_i, False), "ii": (objectives.dip_vae_ii, True)}
+
+
+@pytest.mark.parametrize("name", DIP)
+def test_dip_vae_equals_the_oracle(name):
+    make, second = DIP[name]
+    loss = make(encode, agreement.decode, lambda_od=5.0, lambda_d=20.0)
+    agreement.agrees(loss, oracle.vae(oracle.dip(5.0, 20.0, second)))
+
+
+def test_one_program_for_all_strengths_in_single_precision():
+    agreement.agrees_for_each(lambda g: annealed(g)[0], lambda g: annealed(g)[1](4), [0.0, 1.0, 1000.0], at(4))
+    agreement.agrees_for_each(
+        lambda s: objectives.dip_vae_ii(encode, agreement.decode, lambda_od=s, lambda_d=10 * s),
+        lambda s: oracle.vae(oracle.dip(s, 10 * s, True)),
+        [0.0, 1.0, 50.0],
+    )
+
+
+def test_gaussian_reads_a_learned_log_variance():
+    rng = np.random.default_rng(0)
+    mean, log_var, x = rng.normal(size=(3, 2, 5))
+    want = -stats.norm(mean, np.exp(log_var / 2)).logpdf(x).sum()
+    found = objectives.gaussian((jnp.asarray(mean), jnp.asarray(log_var)), jnp.asarray(x))
+    np.testing.assert_allclose(found, want, rtol=1e-5)
+
+
+def test_covariance_divides_by_the_batch_and_does_not_cancel():
+    codes = np.random.default_rng(0).normal(size=(64, 3)) + 1000
+    want = np.cov(codes, rowvar=False, bias=True)
+    np.testing.assert_allclose(objectives.covariance(jnp.asarray(codes)), want, rtol=1e-3, atol=1e-3)
+
+
+def test_annealed_vae_trains_towards_its_capacity():
+    """On Gaussian data with a linear decoder any KL can be had, so a strong gamma holds it at C(t)."""
+    data = jax.random.normal(jax.random.key(3), (256, agreement.PIXELS))
+    loss = objectives.annealed_vae(
+        encode, agreement.decode, gamma=100.0, capacity=3.0, threshold=100, likelihood=objectives.gaussian_of(0.1)
+    )
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), agreement.PARAMS)
+    run = trainer(lambda key: params, loss, objectives.timed(streams.batches(32)), optax.adam(3e-3))
+
+    @jax.jit
+    def train(data):
+        return jax.lax.scan(lambda state, t: run.step(state, data, t), run.init(jax.random.key(0)), jnp.arange(400))[1]
+
+    seen = jax.device_get(train(data))
+    np.testing.assert_allclose(seen["capacity"][[0, 50, 100, 399]], [0, 1.5, 3, 3], rtol=1e-6)
+    assert abs(float(seen["kl"][200:].mean()) - 3) < 0.3
+
+
+BAD = {
+    "gamma": lambda: objectives.annealed_vae(linear, decode, gamma=-1, capacity=1, threshold=1),
+    "threshold": lambda: objectives.annealed_vae(linear, decode, gamma=1, capacity=1, threshold=0),
+    "lambda_d": lambda: objectives.dip_vae_i(linear, decode, lambda_od=1, lambda_d=-1),
+    "variance": lambda: objectives.gaussian_of(0.0),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_strengths_are_named(name):
+    with pytest.raises(ValueError, match=f"want {name} >"):
+        BAD[name]()
