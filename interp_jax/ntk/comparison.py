@@ -4,6 +4,8 @@ A kernel is a matrix `[N, N]`, or `[N, N, K, K]`, taken as the matrix `[N K, N K
 over seeds and over the kernels of a training run.
 """
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -111,6 +113,39 @@ def captured(vectors: Array, features: Array) -> Array:
     """
     chex.assert_equal_shape_prefix([vectors, features], 1)
     return jnp.sum(matmul(vectors.T, features) ** 2, 0) / jnp.sum(features**2, 0)
+
+
+def captured_by_first(vectors: Array, features: Array) -> Array:
+    """Give `captured` for every number of dimensions at once: `[R, F]`, row r - 1 that of the first r columns."""
+    chex.assert_equal_shape_prefix([vectors, features], 1)
+    return jnp.cumsum(matmul(vectors.T, features) ** 2, 0) / jnp.sum(features**2, 0, keepdims=True)
+
+
+class Cliff(NamedTuple):
+    """place: how many eigenvalues stand above it, int32. depth: the ratio of those on either side of it."""
+
+    place: Array
+    depth: Array
+
+
+def cliff(values: Array, first: int, last: int) -> Cliff:
+    """Find the steepest fall of a spectrum: the place r with the largest `values[r - 1] / values[r]`.
+
+    >>> cliff(jnp.array([8.0, 7.0, 6.0, 1.0, 0.9]), 1, 4).place.tolist()
+    3
+
+    Args:
+        values: `[M]`, descending. A place with a value below it that is not positive does not count; if none does,
+            the depth is NaN.
+        first: the first place to look at, at least 1.
+        last: the last place, below M.
+    """
+    if not 1 <= first <= last < values.shape[0]:
+        raise ValueError(f"want 1 <= first <= last < {values.shape[0]} eigenvalues, got {first=}, {last=}")
+    below = values[first : last + 1]
+    depths = jnp.where(below > 0, values[first - 1 : last] / below, -jnp.inf)
+    best = jnp.argmax(depths)
+    return Cliff((best + first).astype(jnp.int32), jnp.where(depths[best] > 0, depths[best], jnp.nan))
 
 
 def overlap(a: Array, b: Array) -> Array:

@@ -99,6 +99,29 @@ def test_random_subspaces_capture_their_share():
     np.testing.assert_allclose(comparison.overlap(a, a[:, :2]), 1)
 
 
+def test_shares_of_the_first_dimensions_are_those_of_each_subspace():
+    rng = np.random.default_rng(0)
+    vectors, features = np.linalg.qr(rng.standard_normal((12, 5)))[0], rng.standard_normal((12, 3))
+    found = comparison.captured_by_first(vectors, features)
+    for r in range(1, 6):
+        fit = vectors[:, :r] @ np.linalg.lstsq(vectors[:, :r], features, rcond=None)[0]
+        np.testing.assert_allclose(found[r - 1], 1 - ((features - fit) ** 2).sum(0) / (features**2).sum(0), rtol=1e-10)
+
+
+def test_the_cliff_is_the_largest_ratio_in_its_range():
+    values = jnp.array([100.0, 10, 9, 8, 2, 1.9, 0.1, 0, -1e-9])
+    found = jax.jit(lambda v: comparison.cliff(v, 2, 5))(values)
+    assert found.place == 4
+    np.testing.assert_allclose(found.depth, 4)
+    assert comparison.cliff(values, 1, 5).place == 1
+    assert comparison.cliff(values, 2, 8).place == 6
+    np.testing.assert_allclose(comparison.cliff(3 * values, 2, 8).depth, 19)
+    assert np.isnan(comparison.cliff(values, 7, 8).depth)
+    for first, last in ((0, 3), (3, 9), (4, 3)):
+        with pytest.raises(ValueError, match="first <= last < 9"):
+            comparison.cliff(values, first, last)
+
+
 def test_eigenfeatures_sum_to_the_kernel_machine():
     rng = np.random.default_rng(0)
     h, g = rng.standard_normal((8, 30)), rng.standard_normal((5, 30))
