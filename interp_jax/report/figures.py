@@ -178,11 +178,11 @@ def against_strength(
 
 
 def _apart(x: Numpy, log: bool) -> list[float]:
-    """Choose strengths whose labels do not touch: from the first on, each a twentieth of the axis from the last."""
+    """Choose strengths whose labels do not touch: a letter takes a sixtieth of the axis."""
     places = np.log(x) if log else x
     kept = []
     for i in np.argsort(places):
-        if not kept or places[i] - places[kept[-1]] >= np.ptp(places) / 20:
+        if not kept or places[i] - places[kept[-1]] >= np.ptp(places) * (len(f"{x[i]:g}") + 1) / 60:
             kept.append(i)
     return x[kept].tolist()
 

@@ -149,11 +149,11 @@ def test_claims_find_what_was_put_in():
     drawn = {"feature": accuracies[:, :-1], "first": accuracies}
     drawn["feature"][:, -1] = np.nan  # a feature within rounding of zero is no part of the mean
     found = experiment.estimates(s, drawn, courses)
-    verdicts = {f.claim.name: judge(f).verdict for f in experiment.judge(s, found, np.ones(5, bool))}
+    verdicts = {f.claim.name: judge(f).verdict for f in experiment.judge(s, found, np.ones(5, bool), "")}
     assert set(verdicts.values()) == {Verdict.SUPPORTED}
-    lost = experiment.judge(s, found, np.arange(5) > 0)
+    lost = experiment.judge(s, found, np.arange(5) > 0, "fitted")
     assert [f.intervals[0].n for f in lost] == [5, 5, 5, 5, 4, 4, 4]
-    assert "1 seeds with a network that diverged" in lost[-1].note
+    assert lost[-1].note == "fitted; left out: 1 seeds with a network that diverged"
 
 
 @pytest.mark.parametrize(
