@@ -1,3 +1,5 @@
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,11 +46,6 @@ def test_agrees_with_marching_along_distances():
     assert np.median(errors) < 1e-6
 
 
-def test_hues_are_those_of_the_colour_circle():
-    hues = np.linspace(0, 0.9, 10)
-    np.testing.assert_allclose(shapes3d.hue_to_rgb(jnp.asarray(hues)), [oracle.hsv(h) for h in hues], atol=1e-6)
-
-
 @pytest.mark.parametrize(("which", "row"), [(0, -1), (1, 0)])
 def test_the_bottom_is_floor_and_the_top_is_wall(which, row):
     images = draw(varied(which))[:, row]
@@ -88,6 +85,18 @@ def test_no_two_combinations_look_alike(key):
     for which in range(6):
         step = np.abs(np.diff(draw(varied(which)), axis=0)).max((1, 2, 3))
         assert step.min() > 0.05
+
+
+# Rows whose 8-bit pictures (every second pixel) the float64 oracle gives too and no value is near a half: they hold on
+# any machine. The digest is of pictures made before the geometry moved to `rays`.
+KEPT = [[8, 0, 6, 3, 0, 14], [1, 2, 6, 5, 1, 5], [5, 2, 5, 6, 2, 13], [1, 5, 5, 3, 3, 13],
+        [4, 4, 3, 4, 0, 11], [8, 5, 3, 3, 1, 13], [0, 7, 1, 4, 2, 9], [4, 5, 1, 5, 3, 11]]  # fmt: skip
+DIGEST = "4f53fd7b030217f15806a76a45c515d977ad56a25a095251e9fbe6ff34cd2e0c"
+
+
+def test_pictures_stay_what_they_were():
+    pictures = np.rint(draw(KEPT)[:, ::2, ::2] * 255).astype(np.uint8)
+    assert hashlib.sha256(pictures.tobytes()).hexdigest() == DIGEST
 
 
 def test_sizes_and_samples_show_one_scene():
