@@ -41,7 +41,7 @@ def mlp(
     checks.whole(1, latents=latents)
     kinds = {"param_dtype": param_dtype, "dtype": dtype}
     encoder, decoder = MLP((*hidden, 2 * latents), **kinds), MLP((*reversed(hidden), math.prod(shape)), **kinds)
-    return _join(encoder, decoder, shape, latents)
+    return _join(encoder, decoder, shape, latents, param_dtype)
 
 
 def conv(
@@ -63,13 +63,14 @@ def conv(
         latents: D.
         convolve: the convolution and its transpose, ours by default.
         param_dtype: of the parameters.
-        dtype: of the arithmetic; that of its inputs if None.
+        dtype: of the arithmetic; that of its inputs if None. Codes and logits come in `param_dtype`.
     """
     checks.whole(1, latents=latents)
     if shape[0] % 16 or shape[1] % 16:
         raise ValueError(f"want an image whose sides are multiples of 16, got {shape=}")
     kinds = {"param_dtype": param_dtype, "dtype": dtype}
-    return _join(_Encoder(latents, convolve[0], **kinds), _Decoder(shape, convolve[1], **kinds), shape, latents)
+    encoder, decoder = _Encoder(latents, convolve[0], **kinds), _Decoder(shape, convolve[1], **kinds)
+    return _join(encoder, decoder, shape, latents, param_dtype)
 
 
 class _Encoder(nn.Module):
@@ -105,8 +106,10 @@ class _Decoder(nn.Module):
         return Conv(channels, 4, 2, convolve=self.convolve, **kinds)(z)
 
 
-def _join(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, int, int], latents: int) -> VAE:
-    """Make the functions of an encoder to `[2 D]` and a decoder."""
+def _join(
+    encoder: nn.Module, decoder: nn.Module, shape: tuple[int, int, int], latents: int, output_dtype: jnp.dtype
+) -> VAE:
+    """Make the functions of an encoder to `[2 D]` and a decoder; what a loss sums is never in bfloat16."""
     outward, back = functional(encoder, jnp.zeros(shape)), functional(decoder, jnp.zeros(latents))
 
     def init(key: Key) -> PyTree:
@@ -116,10 +119,10 @@ def _join(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, int, int], l
         }
 
     def encode(params: PyTree, x: Array) -> tuple[Array, Array]:
-        code = outward.apply(params["encoder"], x)
+        code = outward.apply(params["encoder"], x).astype(output_dtype)
         return code[:latents], code[latents:]
 
     def decode(params: PyTree, z: Array) -> Array:
-        return back.apply(params["decoder"], z).reshape(shape)
+        return back.apply(params["decoder"], z).astype(output_dtype).reshape(shape)
 
     return VAE(init, encode, decode)
