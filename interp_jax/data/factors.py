@@ -114,6 +114,26 @@ def sample_pairs(key: Key, sizes: Sizes, n: int, which: ArrayLike) -> tuple[Arra
     return first, second.at[:, held].set(first[:, held])
 
 
+def sample_changes(key: Key, sizes: Sizes, n: int, changes: ArrayLike | None = None) -> tuple[Array, Array, Array]:
+    """Draw `n` pairs that share all factors but some: weak supervision (Locatello et al. 2020).
+
+    changes: how many factors are drawn again in the second of a pair, `[]` or `[n]`, at least 1 and fewer than F; of
+    each pair a number of its own, uniform from 1 to F - 1, if None. A factor drawn again may fall on its old class.
+    Gives two `[n, F]` int32 and which factors were drawn again, `[n, F]` booleans.
+    """
+    width = len(sizes)
+    if width < 2:
+        raise ValueError(f"want at least 2 factors, for some to change and some to stay, got {sizes=}")
+    if changes is None:
+        changes = jax.random.randint(keys.stream(key, "changes"), (n,), 1, width)
+    checks.entries(1, width - 1, changes=changes)
+    first = sample_factors(keys.stream(key, "first"), sizes, n)
+    second = sample_factors(keys.stream(key, "second"), sizes, n)
+    order = jax.vmap(lambda k: jax.random.permutation(k, width))(jax.random.split(keys.stream(key, "which"), n))
+    again = order < jnp.broadcast_to(jnp.asarray(changes, jnp.int32), (n,))[:, None]
+    return first, jnp.where(again, second, first), again
+
+
 def images(data: FactorSet, factors: ArrayLike, key: Key | None = None) -> Array:
     """Render many combinations `[N, F]` -> `[N, H, W, C]`; image i draws its nuisance from `keys.at(key, i)`."""
     rows = jnp.asarray(factors)

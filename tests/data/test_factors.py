@@ -77,6 +77,27 @@ def test_pairs_agree_in_the_chosen_factor_only(key):
     assert len(set(np.asarray(first[:, 1]))) == 2
 
 
+def test_pairs_change_in_as_many_factors_as_asked(key):
+    """Which ones is uniform; those drawn anew agree by chance, the others always."""
+    draw = jax.jit(lambda changes: sets.sample_changes(key, SIZES, 4000, changes))
+    for changes in (1, 3):
+        first, second, again = (np.asarray(each) for each in draw(changes))
+        np.testing.assert_array_equal(again.sum(1), changes)
+        agree = first == second
+        assert agree[~again].all()
+        for i, size in enumerate(SIZES):
+            share, count = changes / 4, again[:, i].sum()
+            assert abs(again[:, i].mean() - share) < 4 * np.sqrt(share * (1 - share) / 4000)
+            assert abs(agree[again[:, i], i].mean() - 1 / size) < 4 * np.sqrt((1 - 1 / size) / size / count)
+    counts = np.bincount(np.asarray(sets.sample_changes(key, SIZES, 3000)[2]).sum(1), minlength=5)
+    assert counts[[0, 4]].sum() == 0
+    assert np.abs(counts[1:4] - 1000).max() < 4 * np.sqrt(3000 * 2 / 9)
+    with pytest.raises(ValueError, match="want 1 <= changes <= 3, got entries from 4"):
+        sets.sample_changes(key, SIZES, 5, 4)
+    with pytest.raises(ValueError, match="at least 2 factors"):
+        sets.sample_changes(key, (3,), 5)
+
+
 def test_images_come_with_their_factors_and_replay(key):
     draw = jax.jit(chex.assert_max_traces(lambda key: sets.sample_images(TINY, key, 6), n=1))
     drawn, classes = draw(key)
