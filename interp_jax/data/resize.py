@@ -16,9 +16,11 @@ def area(images: np.ndarray, side: int) -> np.ndarray:
     if images.dtype != np.uint8 or images.ndim != 4 or min(images.shape[1:3]) < side:
         raise ValueError(f"want bytes [N, H >= {side}, W >= {side}, C], got {images.dtype} {images.shape}")
     count, height, width, channels = images.shape
-    rows = shares(height, side) @ images.reshape(count, height, width * channels).astype(np.float32)
-    columns = shares(width, side) @ rows.reshape(count, side, width, channels)
-    return np.rint(columns).astype(np.uint8)
+    # Each axis in its turn first and all others flat: one large product an axis, not one a picture.
+    down = images.transpose(1, 0, 2, 3).reshape(height, -1).astype(np.float32)
+    across = (shares(height, side) @ down).reshape(side, count, width, channels).transpose(2, 1, 0, 3)
+    small = np.rint(shares(width, side) @ across.reshape(width, -1)).astype(np.uint8)
+    return small.reshape(side, count, side, channels).transpose(1, 2, 0, 3)
 
 
 def shares(old: int, new: int) -> np.ndarray:
