@@ -5,63 +5,27 @@ by side on a desktop. Colours are Okabe and Ito's (2008), told apart by people w
 has a marker of its own. A title says what is seen; an axis names its unit.
 """
 
-import functools
 import io
 import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from interp_jax.core import intervals
 from interp_jax.core.types import ArrayLike, Numpy
-from interp_jax.report import files
+from interp_jax.report import files, frames
 from interp_jax.report.claims import Judgement, Verdict
+from interp_jax.report.frames import GRID, INK, MARKERS, PALETTE, QUIET, STYLE, WIDTH
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A7A7A")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-INK, QUIET, GRID = "#1f2328", "#59636e", "#e4e7eb"
-WIDTH = 4.8
 DPI = 200
-STYLE: dict[str, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#b5bcc4",
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9.5,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.unicode_minus": True,
-    "figure.facecolor": "white",
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "path.simplify": True,
-    "savefig.facecolor": "white",
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "xtick.labelsize": 9,
-    "xtick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.color": QUIET,
-    "ytick.labelsize": 9,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-}
 VERDICTS = {
     Verdict.SUPPORTED: ("#00694B", "o"),
     Verdict.CONTRADICTED: ("#B0400A", "X"),
@@ -115,11 +79,11 @@ def grid(images: ArrayLike, *, title: str, columns: int = 8, labels: Sequence[st
     margin = 0.12
     side = (WIDTH - 2 * margin) / across
     under = 0.24 if labels is not None else 0.06
-    head = _head(title)
+    head = frames.headroom(title)
     height = down * (side * pictures.shape[1] / pictures.shape[2] + under) + head
     with matplotlib.rc_context(STYLE):
-        figure = _figure(height)
-        _title(figure, title)
+        figure = frames.blank(height)
+        frames.title(figure, title)
         for i, picture in enumerate(pictures):
             row, column = divmod(i, across)
             cell = (side * 0.96, side * 0.96 * pictures.shape[1] / pictures.shape[2])
@@ -155,34 +119,109 @@ def against_strength(
         log: whether the axis of strengths is logarithmic.
         level: coverage of the interval of the mean at one strength.
     """
+    strengths, series = _series(x, values)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = frames.plot(title, xlabel, ylabel, note=_note(series, level), legend=len(series))
+        _strengths(axes, strengths, series, level=level, log=log)
+        frames.legend(figure, axes)
+    return figure
+
+
+class Panel(NamedTuple):
+    """One of small multiples. x: `[X]` strengths. values: series name to `[S, X]`. falling: x runs from right to left.
+
+    xlabel: the strength and its unit.
+    """
+
+    x: ArrayLike
+    values: Mapping[str, ArrayLike]
+    xlabel: str
+    falling: bool = False
+
+
+def multiples(
+    panels: Mapping[str, Panel],
+    *,
+    title: str,
+    ylabel: str,
+    log: bool = True,
+    level: float = 0.95,
+    share: bool = True,
+    columns: int = 2,
+) -> Figure:
+    """Show a quantity against a strength in small panels, each as `against_strength` with an axis of its own.
+
+    Args:
+        panels: by name; all have the same series, whose colours one legend explains.
+        title: what is seen.
+        ylabel: the quantity and its unit.
+        log: whether the axes of strengths are logarithmic.
+        level: coverage of the interval of the mean at one strength.
+        share: whether all panels have one scale of the quantity.
+        columns: panels in a row.
+    """
+    checked = {name: _series(panel.x, panel.values) for name, panel in panels.items()}
+    names = [list(series) for _, series in checked.values()]
+    if not names or any(each != names[0] for each in names):
+        raise ValueError(f"want panels of the same series, got {names}")
+    pooled = {(panel, name): v for panel, (_, series) in checked.items() for name, v in series.items()}
+    down, high, gap = math.ceil(len(panels) / columns), 1.2, 0.68
+    with matplotlib.rc_context(STYLE):
+        figure, head = frames.sheet(down * (high + gap), title, note=_note(pooled, level), legend=len(names[0]))
+        whole, wide = figure.get_figheight(), (WIDTH - 0.48) / columns
+        drawn: list[Axes] = []
+        for i, (name, (x, series)) in enumerate(checked.items()):
+            left, bottom = 0.48 + i % columns * wide, whole - head - (i // columns + 1) * (high + gap) + 0.47
+            box = (left / WIDTH, bottom / whole, (wide - 0.4) / WIDTH, high / whole)
+            axes = figure.add_axes(box, sharey=drawn[0] if share and drawn else None)
+            _strengths(axes, x, series, level=level, log=log, letters=60 // columns)
+            axes.set_title(name, loc="left", fontsize=9, pad=3)
+            axes.set_xlabel(panels[name].xlabel, labelpad=2, fontsize=8.5)
+            if panels[name].falling:
+                axes.invert_xaxis()
+            drawn.append(axes)
+        figure.supylabel(ylabel, x=0.16 / WIDTH, fontsize=9.5, color=INK, ha="center")
+        frames.legend(figure, drawn[0], 1 - (head - 0.1) / whole)
+    return figure
+
+
+def _series(x: ArrayLike, values: Mapping[str, ArrayLike]) -> tuple[Numpy, dict[str, Numpy]]:
+    """Check the strengths `[X]` and series `[S, X]` of a plot."""
     strengths = np.asarray(x, np.float64)
     series = {name: np.asarray(value, np.float64) for name, value in values.items()}
     for name, value in series.items():
         if value.ndim != 2 or value.shape[1:] != strengths.shape:
             raise ValueError(f"want series {name!r} as [seeds, {len(strengths)}], got {value.shape}")
+    return strengths, series
+
+
+def _note(series: Mapping[Any, Numpy], level: float) -> str:
+    """Say what is drawn, and how many values are not."""
     missing = sum(int((~np.isfinite(value)).sum()) for value in series.values())
     seeds = max((len(value) for value in series.values()), default=0)
     note = f"line: mean of {seeds} seeds; band: {level:.0%} interval; dots: seeds"
-    note += f"; left out as undefined: {missing}" if missing else ""
-    with matplotlib.rc_context(STYLE):
-        figure, axes = _plot(title, xlabel, ylabel, note=note, legend=len(series))
-        for i, (name, value) in enumerate(series.items()):
-            _band(axes, strengths, value, i, len(series), name, level=level, log=log)
-        if log:
-            axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(_apart(strengths, log)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        _legend(figure, axes)
-    return figure
+    return note + (f"; left out as undefined: {missing}" if missing else "")
 
 
-def _apart(x: Numpy, log: bool) -> list[float]:
-    """Choose strengths whose labels do not touch: a letter takes a sixtieth of the axis."""
+def _strengths(
+    axes: Axes, x: Numpy, series: Mapping[str, Numpy], *, level: float, log: bool, letters: int = 60
+) -> None:
+    """Draw series against strengths; the axis is as wide as so many letters."""
+    for i, (name, value) in enumerate(series.items()):
+        _band(axes, x, value, i, len(series), name, level=level, log=log)
+    if log:
+        axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_apart(x, log, letters)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+
+
+def _apart(x: Numpy, log: bool, letters: int) -> list[float]:
+    """Choose strengths whose labels do not touch on an axis as wide as so many letters."""
     places = np.log(x) if log else x
     kept = []
     for i in np.argsort(places):
-        if not kept or places[i] - places[kept[-1]] >= np.ptp(places) * (len(f"{x[i]:g}") + 1) / 60:
+        if not kept or places[i] - places[kept[-1]] >= np.ptp(places) * (len(f"{x[i]:g}") + 1) / letters:
             kept.append(i)
     return x[kept].tolist()
 
@@ -204,14 +243,14 @@ def groups(values: Mapping[str, Mapping[str, ArrayLike]], *, title: str, ylabel:
     note = f"large: mean and {level:.0%} interval; dots: replicates"
     note += f"; left out as undefined: {missing}" if missing else ""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _plot(title, "", ylabel, note=note, legend=len(series))
+        figure, axes = frames.plot(title, "", ylabel, note=note, legend=len(series))
         for i, name in enumerate(series):
             shift = (i - (len(series) - 1) / 2) * 0.6 / len(series)
             for at, group in enumerate(cells.values()):
                 if name in group:
                     _cell(axes, at + shift, group[name], i, level, name if at == 0 else None)
         axes.set_xticks(range(len(cells)), [_broken(name, 60 // len(cells)) for name in cells], fontsize=7.5)
-        _legend(figure, axes)
+        frames.legend(figure, axes)
     return figure
 
 
@@ -245,7 +284,7 @@ def scatter(
     if list(x) != list(y):
         raise ValueError(f"want the same groups in x and y, got {list(x)} and {list(y)}")
     with matplotlib.rc_context(STYLE):
-        figure, axes = _plot(title, xlabel, ylabel, legend=len(x))
+        figure, axes = frames.plot(title, xlabel, ylabel, legend=len(x))
         for i, name in enumerate(x):
             across, up = np.asarray(x[name], np.float64), np.asarray(y[name], np.float64)
             if across.ndim != 1 or across.shape != up.shape:
@@ -256,7 +295,7 @@ def scatter(
             )  # fmt: skip
         if diagonal:
             axes.axline((0, 0), slope=1, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-        _legend(figure, axes)
+        frames.legend(figure, axes)
     return figure
 
 
@@ -270,7 +309,7 @@ def forest(judgements: Sequence[Judgement], *, title: str) -> Figure:
     shown = [name for name in VERDICTS if any(judged.verdict == name for judged in judgements)]
     with matplotlib.rc_context(STYLE):
         label = "estimate / smallest effect that matters (shaded: smaller than that)"
-        figure, axes = _plot(title, label, "", height=0.62 * len(judgements) + 0.85, legend=max(2, len(shown)))
+        figure, axes = frames.plot(title, label, "", height=0.62 * len(judgements) + 0.85, legend=max(2, len(shown)))
         axes.axvspan(-1, 1, color=GRID, alpha=0.7, linewidth=0)
         axes.axvline(0, color=QUIET, linewidth=0.8)
         for i, judged in enumerate(judgements):
@@ -284,7 +323,7 @@ def forest(judgements: Sequence[Judgement], *, title: str) -> Figure:
         if np.abs(axes.get_xlim()).max() > 12:
             axes.set_xscale("symlog", linthresh=2)
             axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        _legend(figure, axes)
+        frames.legend(figure, axes)
     return figure
 
 
@@ -317,72 +356,6 @@ def _band(axes: Axes, x: Numpy, value: Numpy, i: int, many: int, name: str, *, l
     axes.fill_between(x, mean.low, mean.high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(np.broadcast_to(at, dots.shape).T, dots.T, marker, color=colour, alpha=alpha, markersize=3, mew=0)
     axes.plot(x, mean.estimate, color=colour, marker=marker, markersize=6, markeredgecolor="white", label=name)
-
-
-def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(WIDTH, height), dpi=100)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _plot(
-    title: str, xlabel: str, ylabel: str, *, note: str | None = None, height: float = 3.3, legend: int
-) -> tuple[Figure, Axes]:
-    """Make a figure with one pair of axes, a title at its left edge and room for a note and a legend above the axes."""
-    head = _head(title) + (0.2 if note else 0) + (0.06 + 0.2 * math.ceil(legend / 3) if legend > 1 else 0)
-    height = height + head - 0.3
-    figure = _figure(height)
-    _title(figure, title)
-    left = 0.62 if ylabel else 0.15
-    axes = figure.add_axes((left / WIDTH, 0.5 / height, 1 - (left + 0.12) / WIDTH, 1 - (0.55 + head) / height))
-    axes.set_xlabel(xlabel, labelpad=4)
-    axes.set_ylabel(ylabel, labelpad=4)
-    if note:
-        y = 1 - (_head(title) + 0.02) / height
-        figure.text(0.12 / WIDTH, y, note, fontsize=7.5, color=QUIET, va="center")
-    return figure, axes
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Put the legend in a line above the axes, where it covers no data; give long tick labels the room they take."""
-    box = axes.get_position()
-    over = 0.02 - axes.get_tightbbox().x0 / figure.bbox.width  # pyrefly: ignore
-    if over > 0:
-        axes.set_position((box.x0 + over, box.y0, box.width - over, box.height))
-    handles, names = axes.get_legend_handles_labels()
-    if len(names) > 1 or (names and not axes.yaxis.get_visible()):
-        figure.legend(
-            handles, names, loc="lower left", bbox_to_anchor=(0.12 / WIDTH, box.y1 + 0.02), ncols=min(len(names), 3),
-            fontsize=8.5, handlelength=1.6, columnspacing=1.4, labelspacing=0.3, borderaxespad=0,
-        )  # fmt: skip
-
-
-def _head(title: str) -> float:
-    """Give the height in inches of a title wrapped to the figure's width."""
-    return 0.2 + 0.19 * len(_wrap(title))
-
-
-def _title(figure: Figure, title: str) -> None:
-    if not title.strip():
-        raise ValueError("want a title that says what is seen, got an empty one")
-    y = 1 - 0.1 / figure.get_figheight()
-    figure.text(0.12 / WIDTH, y, "\n".join(_wrap(title)), fontsize=10.5, fontweight="bold", va="top", linespacing=1.25)
-
-
-@functools.cache
-def _wrap(title: str) -> tuple[str, ...]:
-    """Break a title into lines that fit the figure, by the width of its letters."""
-    font = FontProperties(family=STYLE["font.family"], weight="bold", size=10.5)
-
-    def fits(line: str) -> bool:
-        width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
-        return width < 72 * (WIDTH - 0.24)
-
-    for letters in range(64, 20, -2):
-        lines = textwrap.wrap(title, letters)
-        if all(map(fits, lines)):
-            break
-    return tuple(lines)
 
 
 def _pictures(images: ArrayLike, rank: int) -> Numpy:
@@ -421,12 +394,12 @@ def _mosaic(pictures: Numpy, *, title: str, rows: Sequence[str], columns: Sequen
     margin = 0.25 + 0.075 * max(len(row) for row in rows)
     across = WIDTH - margin - 0.12
     foot = 0.5 if columns is not None else 0.34
-    head = _head(title)
+    head = frames.headroom(title)
     down = across * raster.shape[0] / raster.shape[1]
     height = head + down + foot
     with matplotlib.rc_context(STYLE):
-        figure = _figure(height)
-        _title(figure, title)
+        figure = frames.blank(height)
+        frames.title(figure, title)
         axes = figure.add_axes((margin / WIDTH, foot / height, across / WIDTH, down / height))
         _show(axes, raster)
         axes.set_yticks([k * (high + gap) + high / 2 - 0.5 for k in range(many)], rows, color=INK)

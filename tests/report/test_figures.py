@@ -140,3 +140,42 @@ def test_series_are_told_apart_without_colour():
     named = [line for line in figure.axes[0].lines if line.get_label() in many]
     assert len({line.get_marker() for line in named}) == 7
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(many)
+
+
+def panels(**changes):
+    mean, sampled, _ = example.measure(8)
+    series = {"mean": mean, "sampled": sampled}
+    return {
+        "beta-VAE": figures.Panel(example.BETAS, series, "beta"),
+        "AnnealedVAE": figures.Panel(example.BETAS[1:], {k: v[:, 1:] for k, v in series.items()}, "capacity", True),
+        "third": figures.Panel(example.BETAS, {k: 4 * v for k, v in series.items()}, "lambda"),
+    } | changes
+
+
+def test_small_multiples_have_axes_of_their_own_and_one_scale_and_legend():
+    figure = figures.multiples(panels(), title="Rises in all", ylabel="nats")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["beta-VAE", "AnnealedVAE", "third"]
+    assert [axes.xaxis_inverted() for axes in figure.axes] == [False, True, False]
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mean", "sampled"]
+    for axes, panel in zip(figure.axes, panels().values(), strict=True):
+        assert axes.get_xlabel() == panel.xlabel
+        line = next(line for line in axes.lines if line.get_label() == "sampled")
+        np.testing.assert_allclose(line.get_ydata(), panel.values["sampled"].mean(0))
+    image = pixels(figure)
+    for edge in (image[:3], image[-3:], image[:, :3], image[:, -3:]):
+        assert (edge == 255).all()
+    apart = figures.multiples(panels(), title="Rises in all", ylabel="nats", share=False)
+    assert len({axes.get_ylim() for axes in apart.axes}) == 2
+
+
+def test_small_multiples_count_what_is_undefined_and_refuse_other_series():
+    bad = figures.Panel([1.0, 2.0], {"mean": np.full((8, 2), np.nan), "sampled": np.ones((8, 2))}, "gamma")
+    assert any(
+        "left out as undefined: 16" in w for w in words(figures.multiples(panels(bad=bad), title="t", ylabel="y"))
+    )
+    other = figures.Panel([1.0, 2.0], {"mean": np.ones((8, 2))}, "gamma")
+    with pytest.raises(ValueError, match="want panels of the same series"):
+        figures.multiples(panels(other=other), title="t", ylabel="y")
+    with pytest.raises(ValueError, match=r"want series 'mean' as \[seeds, 3\], got \(8, 2\)"):
+        figures.multiples({"a": bad._replace(x=[1.0, 2.0, 3.0])}, title="t", ylabel="y")
