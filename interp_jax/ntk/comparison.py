@@ -99,6 +99,44 @@ def top_mass(values: Array, count: int) -> Array:
     return jnp.sum(ordered[:count] ** 2) / jnp.sum(ordered**2)
 
 
+class Space(NamedTuple):
+    """values: `[N]`, descending. vectors: `[N, R]`, orthonormal, or zero where there are no more directions."""
+
+    values: Array
+    vectors: Array
+
+
+def eigenspace(kernel: Array, count: int) -> Space:
+    """Give the eigenvalues of a kernel, as a matrix, and its first `count` eigenvectors.
+
+    Those of eigenvalues that are zero to rounding are arbitrary: they are set to zero, so that `captured` gives no
+    credit for them.
+    """
+    checks.whole(1, count=count)
+    values, vectors = jnp.linalg.eigh(matrix(kernel))
+    return _kept(values[::-1], vectors[:, ::-1], values.shape[0], count)
+
+
+def components(rows: Array, count: int) -> Space:
+    """Give the first `count` principal components of `rows [N, D]` as functions of the examples, with their variances.
+
+    They are the eigenvectors of the centred Gram matrix of the rows, of which there are no more than D.
+    """
+    chex.assert_rank(rows, 2)
+    checks.whole(1, count=count)
+    centred = rows - jnp.mean(rows, 0, keepdims=True)
+    vectors, sizes, _ = jnp.linalg.svd(centred, full_matrices=False)
+    space = _kept(sizes, vectors, max(rows.shape), count)
+    return space._replace(values=space.values**2 / rows.shape[0])
+
+
+def _kept(values: Array, vectors: Array, size: int, count: int) -> Space:
+    """Set vectors to zero whose value is zero to rounding, and fill up with zeros to `count`."""
+    there = values > size * jnp.finfo(values.dtype).eps * values[0]
+    kept = jnp.where(there[None], vectors, 0)
+    return Space(values, jnp.pad(kept, ((0, 0), (0, max(count - kept.shape[1], 0))))[:, :count])
+
+
 def captured(vectors: Array, features: Array) -> Array:
     """Give the share of each feature that lies in a subspace: `|P f|^2 / |f|^2`, `[F]` (Lin 2025).
 

@@ -108,6 +108,20 @@ def test_shares_of_the_first_dimensions_are_those_of_each_subspace():
         np.testing.assert_allclose(found[r - 1], 1 - ((features - fit) ** 2).sum(0) / (features**2).sum(0), rtol=1e-10)
 
 
+def test_eigenspaces_and_components_end_where_the_rank_does():
+    rows = np.random.default_rng(0).standard_normal((9, 4))
+    centred = rows - rows.mean(0)
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    space = jax.jit(lambda k: comparison.eigenspace(k, 6))(comparison.centre(rows @ rows.T))
+    parts = jax.jit(lambda x: comparison.components(x, 6))(rows + 7)
+    np.testing.assert_allclose(space.values[:4], values[::-1][:4], rtol=1e-10)
+    np.testing.assert_allclose(parts.values, values[::-1][:4] / 9, rtol=1e-10)
+    for found in (space.vectors, parts.vectors):
+        np.testing.assert_allclose(found[:, :4] @ found[:, :4].T, vectors[:, -4:] @ vectors[:, -4:].T, atol=1e-10)
+        np.testing.assert_array_equal(found[:, 4:], 0)
+    np.testing.assert_array_equal(comparison.eigenspace(jnp.zeros((3, 3)), 2).vectors, 0)
+
+
 def test_the_cliff_is_the_largest_ratio_in_its_range():
     values = jnp.array([100.0, 10, 9, 8, 2, 1.9, 0.1, 0, -1e-9])
     found = jax.jit(lambda v: comparison.cliff(v, 2, 5))(values)
