@@ -159,23 +159,26 @@ class Measured(NamedTuple):
     found: PyTree
 
 
-def measurement(measure: Callable[[Key, PyTree], PyTree], data: PyTree) -> Callable[[], Trainer]:
-    """Make runs of one step, without training: what `measure(key, data)` gives is the state that they leave.
+def measurement(measure: Callable[..., PyTree], data: PyTree) -> Callable[..., Trainer]:
+    """Make runs of one step, without training: they leave as state what `measure(key, data, **hyperparameters)` gives.
 
-    So what is measured over seeds is batched, sharded, stored and resumed as training is. data: that of the sweep; only
-    shapes matter.
+    So what is measured over seeds, or over models that are data, is batched, sharded, stored and resumed as training
+    is. data: that of the sweep; only shapes matter. A measure that is NaN counts as diverged, as a state would.
 
-    >>> run = measurement(lambda key, data: 2 * data, 3.0)()
+    >>> run = measurement(lambda key, data, factor: factor * data, 3.0)(factor=2.0)
     >>> float(run.step(run.init(jax.random.key(0)), 3.0, 0)[0].found)
     6.0
     """
     once = jax.jit(measure)  # jitted, it is traced once and not by each of the sweep's programs
-    shapes = jax.eval_shape(once, jax.random.key(0), data)
 
-    def begin(key: Key) -> Measured:
-        return Measured(key, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+    def make(**hyperparameters: Array) -> Trainer:
+        def begin(key: Key) -> Measured:
+            shapes = jax.eval_shape(once, key, data, **hyperparameters)
+            return Measured(key, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
 
-    def step(state: Measured, data: PyTree, t: Array) -> tuple[Measured, Metrics]:
-        return Measured(state.key, once(state.key, data)), {}
+        def step(state: Measured, data: PyTree, t: Array) -> tuple[Measured, Metrics]:
+            return Measured(state.key, once(state.key, data, **hyperparameters)), {}
 
-    return lambda: Trainer(begin, step)
+        return Trainer(begin, step)
+
+    return make
