@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import digamma
 
 from interp_jax.core import checks
@@ -110,22 +109,20 @@ def infoe(
     x = (codes - jnp.broadcast_to(centre, codes.shape)) * scale[None]
     scored = slice(0, train) if in_sample else slice(train, n)
 
-    def removed(y: Array, size: int) -> Array:
-        """Give what is removed of one factor."""
-        weights = svm.balanced(y[:train], size)
-        found = logistic.fit_softmax(
-            x[:train], jax.nn.one_hot(y[:train], size), alpha, weights=weights, steps=steps, tol=1e-4
-        )
-        seen = jnp.all(jnp.isfinite(found.level))
-        loss = -jnp.mean(logistic.log_likelihood(predict(found, x[scored]), y[scored]))
-        return jnp.where(seen, 1 - loss / jnp.log(float(size)), jnp.nan)
+    # factors share one program, which takes longer to compile than to run: classes that a factor lacks have no rows
+    most, kinds = max(sizes), jnp.arange(max(sizes))
 
-    if min(sizes) < 2:
-        return jnp.full((), jnp.nan, codes.dtype)
-    # factors of one size share a program, which takes longer to compile than to run
-    alike = [np.array([i for i, other in enumerate(sizes) if other == size]) for size in dict.fromkeys(sizes)]
-    each = [jax.vmap(lambda y, size=sizes[some[0]]: removed(y, size), 1)(factors[:, some]) for some in alike]
-    return jnp.where(valid, jnp.mean(jnp.concatenate(each)), jnp.nan)
+    def removed(y: Array, size: Array) -> Array:
+        """Give what is removed of one factor of `size` classes."""
+        weights = svm.balanced(y[:train], most) * (most / size.astype(x.dtype))
+        one_hot = jax.nn.one_hot(y[:train], most, dtype=x.dtype)
+        found = logistic.fit_softmax(x[:train], one_hot, alpha, weights=weights, steps=steps, tol=1e-4)
+        seen = jnp.all(jnp.isfinite(found.level) | (kinds >= size)) & (size > 1)
+        loss = -jnp.mean(logistic.log_likelihood(predict(found, x[scored]), y[scored]))
+        return jnp.where(seen, 1 - loss / jnp.log(size.astype(x.dtype)), jnp.nan)
+
+    each = jax.lax.map(lambda pair: removed(*pair), (factors.T, jnp.array(sizes)))
+    return jnp.where(valid, jnp.mean(each), jnp.nan)
 
 
 def in_range(codes: Array, *, smallest: ArrayLike = 0.05) -> Array:
