@@ -20,9 +20,11 @@ for each output. What the paper leaves open is decided so: Adam, 5,000 steps of 
 drawn as in training, the kernel of outputs as they are (not times their importance).
 
 Two things in the kernel's formula help to read what is found. It is the mean over outputs k, of those that are open for
-both examples, of `h . h' + 1 + |W_k|^2 x . x' + (h . W_k) x'_k + (h' . W_k) x_k`. The first term has rank m, and where
-few features are active it makes a cliff at m, whatever is represented. The third is the Gram matrix of the inputs,
-which holds every feature, learnt or not: where 45 of 50 are represented, 45 dimensions of it hold nine tenths of them.
+both examples, of `h . h' + 1 + |W_k|^2 x . x' + (h . W_k) x'_k + (h' . W_k) x_k`. The output of a feature that is not
+represented is its mean, always open, and has the first two terms only: the more of them, the nearer the first m
+eigenvectors are the hidden principal components, and the cliff of the trace kernel is at m, whatever is represented.
+The third term is the Gram matrix of the inputs, which holds every feature, learnt or not: where 45 of 50 are
+represented, 45 dimensions of it hold nine tenths of them.
 """
 
 import dataclasses
