@@ -50,7 +50,7 @@ from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
-from interp_jax.train.trainer import Metrics, Trainer, TrainState, trainer
+from interp_jax.train.trainer import Kept, Trainer, TrainState, snapshots, trainer
 
 Values = Any
 """An array: of JAX where it is measured, of numpy with a first axis of seeds where it is judged."""
@@ -127,13 +127,6 @@ class Seen(NamedTuple):
     shares: Values
 
 
-class Watch(NamedTuple):
-    """training: the state of the Trainer within. seen: all measurements, 0 where not yet taken."""
-
-    training: TrainState
-    seen: Seen
-
-
 def network(s: Settings) -> Net:
     """Make the model."""
     return functional(ModularMLP(s.modulus, s.width), jnp.zeros(2, jnp.int32))
@@ -146,7 +139,7 @@ def split(s: Settings, key: Key) -> tuple[Array, Array]:
     return order[:size], order[size:]
 
 
-def training(s: Settings, net: Net) -> Trainer:
+def training(s: Settings, net: Net, given: Pairs) -> Trainer:
     """Minimise squared error on one-hot sums, all training pairs at once, and measure as it goes."""
 
     def loss(params: PyTree, batch: tuple[Array, Array], key: Key) -> tuple[Array, dict]:
@@ -159,26 +152,8 @@ def training(s: Settings, net: Net) -> Trainer:
         return given.pairs[chosen], given.sums[chosen]
 
     optimizer = optax.adamw(s.lr, b2=0.98, weight_decay=s.weight_decay)
-    return watched(s, net, trainer(net.init, loss, batch, optimizer))
-
-
-def watched(s: Settings, net: Net, inner: Trainer) -> Trainer:
-    """Measure before step 0, every, 2 every, ..."""
-    times = s.steps // s.every
-
-    def begin(key: Key) -> Watch:
-        return Watch(inner.init(key), Seen(jnp.zeros((times, 2)), jnp.zeros((times, 2, 4))))
-
-    def step(watch: Watch, given: Pairs, t: Array) -> tuple[Watch, Metrics]:
-        def fresh() -> Seen:
-            now = look(s, net, watch.training, given)
-            return jax.tree.map(lambda all_, one: all_.at[t // s.every].set(one), watch.seen, now)
-
-        seen = jax.lax.cond(t % s.every == 0, fresh, lambda: watch.seen)
-        state, metrics = inner.step(watch.training, given, t)
-        return Watch(state, seen), metrics
-
-    return Trainer(begin, step)
+    inner = trainer(net.init, loss, batch, optimizer)
+    return snapshots(inner, partial(look, s, net), given, every=s.every, count=s.steps // s.every)
 
 
 def look(s: Settings, net: Net, state: TrainState, given: Pairs) -> Seen:
@@ -221,9 +196,9 @@ class Looked(NamedTuple):
     place: Values
 
 
-def measure(s: Settings, net: Net, watch: Watch, given: Pairs) -> Looked:
+def measure(s: Settings, net: Net, course: Kept, given: Pairs) -> Looked:
     """Measure a trained network."""
-    state = watch.training
+    state = course.state
     untrained = net.init(keys.stream(state.key, "init"))
     spaces = [
         top(s, net, state.params, given),
@@ -235,7 +210,7 @@ def measure(s: Settings, net: Net, watch: Watch, given: Pairs) -> Looked:
     shares = [comparison.captured(space.vectors, given.waves) for space in spaces]
     values = jnp.stack([space.values[: 3 * s.dimensions] for space in spaces[:2]])
     return Looked(
-        watch.seen, look(s, net, state, given).accuracy, dict(zip(SUBSPACES, shares, strict=True)), values,
+        course.taken, look(s, net, state, given).accuracy, dict(zip(SUBSPACES, shares, strict=True)), values,
         jax.vmap(lambda each: comparison.cliff(each, 3, 2 * s.dimensions).place)(values),
     )  # fmt: skip
 
@@ -398,10 +373,10 @@ def table_of(s: Settings, looked: Looked) -> dict[str, Numpy]:
 
 def trained(s: Settings, config: dict) -> Sweep:
     """Train all seeds; rerunning resumes."""
-    times = s.steps // s.every
+    given, times = Pairs.load(s), s.steps // s.every
     some = next(n for n in range(min(times, 10), 0, -1) if times % n == 0)
     return sweep(
-        lambda: training(s, network(s)), table.grid({}, s.seeds), Pairs.load(s), steps=s.steps, chunk=some * s.every,
+        lambda: training(s, network(s), given), table.grid({}, s.seeds), given, steps=s.steps, chunk=some * s.every,
         config=config, out=s.out / "runs", part=Part.parse(s.part), profile=Profile(s.profile),
     )  # fmt: skip
 

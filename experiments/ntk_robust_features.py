@@ -184,7 +184,7 @@ def train(s: Settings, kind: str, data: tuple[Array, Array], config: dict) -> Sw
 
     def make() -> Trainer:
         inner = trainer(net.init, loss, streams.batches(s.batch), optax.sgd(s.lr))
-        return snapshots(inner, lambda state: state.params, every=every, count=s.kernels)
+        return snapshots(inner, lambda state, data: state.params, data, every=every, count=s.kernels)
 
     return sweep(
         make, table.grid({}, s.seeds), data, steps=s.steps, chunk=every, config=config | {"kind": kind},

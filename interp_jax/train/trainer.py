@@ -122,14 +122,17 @@ class Kept(NamedTuple):
     taken: PyTree
 
 
-def snapshots(inner: Trainer, take: Callable[[PyTree], PyTree], *, every: int, count: int) -> Trainer:
-    """Keep `take(state)` of a run BEFORE steps 0, every, 2 every, ..., `count` times: its course, for later measures.
+def snapshots(
+    inner: Trainer, take: Callable[[PyTree, PyTree], PyTree], data: PyTree, *, every: int, count: int
+) -> Trainer:
+    """Keep `take(state, data)` of a run BEFORE steps 0, every, 2 every, ..., `count` times: the run's course.
 
-    It travels with the state, so a stopped run goes on with it; keep what is small, such as params and not moments.
+    It travels with the state, so a stopped run goes on with it; keep what is small: params and not moments, or what is
+    measured of them. data: that of the sweep; only shapes matter.
 
     >>> import jax.numpy as jnp
     >>> count = Trainer(lambda key: jnp.int32(0), lambda n, data, t: (n + 1, {}))
-    >>> both = snapshots(count, lambda n: n, every=2, count=2)
+    >>> both = snapshots(count, lambda n, data: n, None, every=2, count=2)
     >>> state = both.init(jax.random.key(0))
     >>> for t in range(5):
     ...     state, _ = both.step(state, None, t)
@@ -140,11 +143,14 @@ def snapshots(inner: Trainer, take: Callable[[PyTree], PyTree], *, every: int, c
 
     def begin(key: Key) -> Kept:
         state = inner.init(key)
-        empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), jax.eval_shape(take, state))
+        shapes = jax.eval_shape(take, state, data)
+        empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), shapes)
         return Kept(state, empty)
 
     def step(kept: Kept, data: PyTree, t: Array) -> tuple[Kept, Metrics]:
-        put = lambda: jax.tree.map(lambda all_, leaf: all_.at[t // every].set(leaf), kept.taken, take(kept.state))  # noqa: E731
+        def put() -> PyTree:
+            return jax.tree.map(lambda all_, one: all_.at[t // every].set(one), kept.taken, take(kept.state, data))
+
         taken = jax.lax.cond((t % every == 0) & (t // every < count), put, lambda: kept.taken)
         state, metrics = inner.step(kept.state, data, t)
         return Kept(state, taken), metrics

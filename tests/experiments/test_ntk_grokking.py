@@ -12,7 +12,7 @@ from interp_jax.core import keys
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
 from interp_jax.runs import cli
-from interp_jax.train.trainer import TrainState
+from interp_jax.train.trainer import Kept, TrainState
 from tests.oracles import toys as oracle
 
 TINY = ["quick", "--seeds", "3", "--modulus", "5", "--width", "12", "--steps", "20", "--every", "5"]
@@ -52,7 +52,7 @@ def test_measures_are_those_of_explicit_jacobians_and_components():
     params = {"Dense_0": {"kernel": first}, "Dense_1": {"kernel": second}}
     key = jax.random.key(2)
     state = TrainState(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params), None, key)
-    watch = experiment.Watch(state, experiment.Seen(jnp.zeros((2, 2)), jnp.zeros((2, 2, 4))))
+    watch = Kept(state, experiment.Seen(jnp.zeros((2, 2)), jnp.zeros((2, 2, 4))))
     found = jax.jit(lambda watch, given: experiment.measure(s, net, watch, given))(watch, given)
 
     pairs, waves = np.asarray(given.pairs), np.asarray(given.waves, np.float64)

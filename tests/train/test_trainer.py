@@ -66,7 +66,7 @@ def test_unknown_stream_is_named():
 def test_snapshots_are_of_the_states_before_the_steps(key):
     """They hold what the run alone passes through, and later ones stay zero."""
     inner = trainer(toy.init, toy.loss, toy.batch, optax.sgd(0.1))
-    both = snapshots(inner, lambda state: state.params, every=2, count=4)
+    both = snapshots(inner, lambda state, data: state.params, toy.data(), every=2, count=4)
     alone, kept = inner.init(key), both.init(key)
     passed = []
     for t in range(5):
