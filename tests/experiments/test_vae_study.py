@@ -25,6 +25,7 @@ from interp_jax.train import table
 TINY = [
     "quick", "--seeds", "2", "--methods", "beta_vae", "dip_vae_i", "--strengths", "0", "3", "--latents", "4",
     "--hidden", "8", "--steps", "20", "--chunk", "10", "--batch", "8", "--points", "200", "--labels", "100",
+    "--scores", "total_correlation", "dci", "downstream",
 ]  # fmt: skip
 ROOT = Path(experiment.__file__).parents[1]
 
@@ -58,7 +59,14 @@ def test_every_model_has_one_row_with_what_reruns_it(record):
         assert np.isfinite(rows[name]).all(), name
     np.testing.assert_allclose(rows["elbo"], -(rows["reconstruction"] + rows["kl"]), rtol=1e-5)
     assert [found.claim.name for found in record.findings if found.claim.primary] == ["beta_vae_disentangles_more"]
-    assert [picture.name for picture in record.pictures][:2] == ["mig", "factor_vae"]
+    assert [picture.name for picture in record.pictures] == [
+        "mig",
+        "dci",
+        "total_correlation",
+        "reconstructions",
+        "traversals",
+    ]
+    assert "sap" not in rows  # not asked for
     settings = {field.name for field in dataclasses.fields(experiment.Settings)} - {
         field.name for field in dataclasses.fields(cli.Settings)
     }
@@ -69,7 +77,7 @@ def test_a_model_trained_alone_has_the_codes_that_its_row_is_of(record):
     """The encoder of one model, run here on images drawn here: KL and total correlation of its row."""
     s = dataclasses.replace(
         experiment.Settings(), seeds=2, methods=("beta_vae",), strengths=(0, 3), latents=4, hidden=8, steps=20,
-        chunk=10, batch=8, points=200, labels=(100,),
+        chunk=10, batch=8, points=200, labels=(100,), scores=("total_correlation",),
     )  # fmt: skip
     images = experiment.Images.load(s)
     done = experiment.train(s, "beta_vae", images, {})
@@ -101,7 +109,7 @@ def test_the_best_strength_is_chosen_on_other_seeds():
 
 def test_claims_find_what_was_put_in():
     s = dataclasses.replace(experiment.Settings(), methods=("beta_vae", "factor_vae", "dip_vae_i"), seeds=6)
-    level = {"beta_vae": (0.1, 0.3), "factor_vae": (0.05, 0.1), "dip_vae_i": (0.1, 0.0)}
+    level = {"beta_vae": (0.1, 0.3), "factor_vae": (0.05, 0.1), "dip_vae_i": (0.1, 0.0)}  # factor_vae: as plain
     noise = 0.001 * np.random.default_rng(0).standard_normal((3, 2, 6))
     mig = np.array([level[name] for name in s.methods])[:, :, None] + noise
     rows = {"mig": mig.ravel(), "diverged_at": np.full(36, -1)}
@@ -118,8 +126,9 @@ def test_claims_find_what_was_put_in():
     [
         (["--methods", "beta_vae", "gan"], "got 'gan'"),
         (["--methods", "factor_vae"], "with beta_vae among them"),
-        (["--strengths", "1", "2"], "want rising places from 0"),
+        (["--strengths", "1", "2"], "want two or more rising places, from 0"),
         (["--points", "5"], "points"),
+        (["--scores", "beauty"], "got 'beauty'"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, capsys, words, said):

@@ -32,6 +32,12 @@ UNSUPERVISED = ("total_correlation", "wasserstein", "mean_pairwise_information")
 """Those that need no factors: better the smaller."""
 
 
+NAMES = (
+    *SUPERVISED, *UNSUPERVISED, "dci_completeness", "dci_informativeness", "explicitness", "infoe", "downstream",
+)  # fmt: skip
+"""All scores, of `downstream` one for each number of labels."""
+
+
 class Protocol(NamedTuple):
     """How many images: train and test examples, votes of the BetaVAE and FactorVAE scores to train and to test on.
 
