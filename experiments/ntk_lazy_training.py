@@ -89,18 +89,14 @@ class Data(NamedTuple):
     @classmethod
     def load(cls, s: Settings) -> "Data":
         """Take the first images of both classes."""
-        split = images.by_name(s.data)
-        pixels = np.concatenate([split.train.images, split.test.images])
-        labels = np.concatenate([split.train.labels, split.test.labels])
-        chosen = np.flatnonzero(np.isin(labels, s.classes))[: 2 * s.images]
-        if len(chosen) < 2 * s.images:
-            raise ValueError(f"want at most {len(chosen) // 2} images of classes {s.classes}, got images={s.images}")
-        if set(labels[chosen[: s.images]]) != set(s.classes) or len(set(s.classes)) < 2:
-            raise ValueError(f"want two classes that both occur among the training images, got classes={s.classes}")
-        xs = pixels[chosen].reshape(len(chosen), -1)
+        found = images.two_classes(images.by_name(s.data), s.classes)
+        xs, y = (part[: 2 * s.images] for part in (found.images.reshape(len(found.labels), -1), found.labels))
+        if len(y) < 2 * s.images:
+            raise ValueError(f"want at most {len(y) // 2} images of classes {s.classes}, got images={s.images}")
+        if len(set(y[: s.images])) < 2:
+            raise ValueError(f"want images enough for both classes to be among them, got images={s.images}")
         xs = xs * np.sqrt(xs.shape[1]) / np.linalg.norm(xs, axis=1, keepdims=True)
-        y = np.where(labels[chosen[: s.images]] == s.classes[0], 1.0, -1.0)
-        return cls(jnp.asarray(xs, jnp.float32), jnp.asarray(y, jnp.float32))
+        return cls(jnp.asarray(xs, jnp.float32), jnp.asarray(y[: s.images], jnp.float32))
 
 
 def network(s: Settings, width: int, size: int) -> Net:

@@ -96,8 +96,6 @@ class Settings(cli.Settings):
         checks.positive(eps=self.eps, lr=self.lr)
         if self.steps < 1 or self.steps % self.kernels:
             raise ValueError(f"want steps a multiple of kernels={self.kernels}, got steps={self.steps}")
-        if len(set(self.classes)) < 2:
-            raise ValueError(f"want two different classes, got classes={self.classes}")
         if not (set(TOP) <= set(self.features) and BELOW <= max(self.features) < self.images):
             raise ValueError(
                 f"want features with {TOP.start} to {TOP.stop - 1}, one from {BELOW} on, and all below "
@@ -114,18 +112,14 @@ class Pair(NamedTuple):
     @classmethod
     def load(cls, s: Settings) -> "Pair":
         """Take all images of both classes, of the training and the test part."""
-        split = images.by_name(s.data)
-        pixels, labels = (
-            np.concatenate([getattr(part, name) for part in (split.train, split.test)]) for name in ("images", "labels")
-        )
-        chosen = np.isin(labels, s.classes)
-        if set(labels[chosen]) != set(s.classes) or chosen.sum() < s.images + s.tested:
+        found = images.two_classes(images.by_name(s.data), s.classes)
+        count = len(found.labels)
+        if count < s.images + s.tested:
             raise ValueError(
-                f"want images + tested of at most {chosen.sum()}, the images of classes {s.classes}, got "
+                f"want images + tested of at most {count}, the images of classes {s.classes}, got "
                 f"images={s.images}, tested={s.tested}"
             )
-        y = np.where(labels[chosen] == s.classes[0], 1.0, -1.0)
-        return cls(jnp.asarray(pixels[chosen].reshape(len(y), -1)), jnp.asarray(y, jnp.float32))
+        return cls(jnp.asarray(found.images.reshape(count, -1)), jnp.asarray(found.labels, jnp.float32))
 
 
 def kernel(x1: Array, x2: Array) -> Array:

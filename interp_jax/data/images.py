@@ -75,6 +75,21 @@ def by_name(name: str) -> Split:
     return Split(*(Labelled(every.images[rows], every.labels[rows]) for rows in (train, test)))
 
 
+def two_classes(split: Split, classes: tuple[int, int]) -> Labelled:
+    """Take all images of two classes, those of the training part first; labels are 1 for the first class, else -1.
+
+    >>> some = Labelled(np.zeros((3, 1, 1, 1)), np.array([4, 7, 9]))
+    >>> two_classes(Split(some, some), (9, 4)).labels.tolist()
+    [-1, 1, -1, 1]
+    """
+    parts = split.train, split.test
+    pixels, labels = np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts])
+    chosen = np.isin(labels, classes)
+    if len(set(classes)) != 2 or set(labels[chosen]) != set(classes):
+        raise ValueError(f"want two different classes that occur, among {np.unique(labels).tolist()}, got {classes=}")
+    return Labelled(pixels[chosen], np.where(labels[chosen] == classes[0], 1, -1).astype(np.int32))
+
+
 def fashion_mnist(folder: str | os.PathLike | None = None) -> Split:
     """Load Fashion-MNIST (Xiao et al. 2017): 60,000 and 10,000 images of 28 x 28 pixels, 10 classes (FASHION_CLASSES).
 

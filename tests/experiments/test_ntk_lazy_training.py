@@ -90,8 +90,8 @@ def test_claims_find_the_powers_that_were_put_in():
         (["--widths", "8"], "two or more different widths"),
         (["--rate", "2"], "rate"),
         (["--data", "cifar"], "data"),
-        (["--classes", "3", "33"], "want two classes that both occur"),
-        (["--classes", "3", "3"], "want two classes that both occur"),
+        (["--classes", "3", "33"], "want two different classes that occur"),
+        (["--classes", "3", "3"], "want two different classes that occur"),
         (["--images", "5000"], "want at most 178 images"),
     ],
 )
