@@ -152,6 +152,20 @@ def read(folder: str | os.PathLike[str]) -> Record:
     return Record(folder, manifest, findings, pictures, rows)
 
 
+def beside(folder: str | os.PathLike[str], experiment: str) -> Record:
+    """Read the record of another experiment in the same results: of `results/<own>/<preset>`, `<experiment>/<preset>`.
+
+    Raises:
+        ValueError: it is not there yet; the line says what to run.
+        RecordError: it is damaged.
+    """
+    own = Path(folder)
+    wanted = own.parents[1] / experiment / own.name
+    if not (wanted / "manifest.json").is_file():
+        raise ValueError(f"no record in {wanted}: run experiments/{experiment}.py {own.name} with this --out first")
+    return read(wanted)
+
+
 def find(results: str | os.PathLike[str]) -> list[Path]:
     """List the folders `results/<experiment>/<preset>`, sorted; an experiment's folder with none is listed itself.
 

@@ -210,3 +210,12 @@ def test_find_lists_folders_and_experiments_without_any(folders):
     assert records.find(results / "nothing") == []
     shutil.rmtree(results)
     assert records.find(results) == []
+
+
+def test_another_experiments_record_is_read_from_beside(folders):
+    beside = records.beside(folders[0] / "reader" / "quick", example.NAME)
+    assert beside.manifest["experiment"] == example.NAME
+    with pytest.raises(
+        ValueError, match=rf"no record in .*full: run experiments/{example.NAME}.py full with this --out"
+    ):
+        records.beside(folders[0] / "reader" / "full", example.NAME)
