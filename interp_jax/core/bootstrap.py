@@ -85,32 +85,38 @@ def bootstrap(
 
 
 def jackknife(statistic: Callable[[Any], Any], data: Data, clusters: Any = None, *, level: float = 0.95) -> Interval:
-    """Give `statistic(data)` with Student's interval over the pseudo-values of leaving a cluster out (Tukey 1958).
+    """Give `statistic(data)` with Student's interval over its `pseudo_values` (Tukey 1958).
 
-    `n theta - (n - 1) theta_without`, one for each of n clusters. For few of them, and smooth statistics of a whole
-    table: correlations, shares of variance. Of a mean over clusters of equal size it is `intervals.student`. A median,
-    an extreme or a chosen best is not smooth, and its interval would be wrong.
+    For few clusters and smooth statistics of a whole table: correlations, shares of variance. Of a mean over clusters
+    of equal size it is `intervals.student`. A median, an extreme or a chosen best is not smooth, and its interval would
+    be wrong. The estimate is the mean of the pseudo-values, free of the bias of order 1 / n.
+    """
+    return student(pseudo_values(statistic, data, clusters), level)
 
-    The estimate is the mean of the pseudo-values, free of the bias of order 1 / n.
+
+def pseudo_values(statistic: Callable[[Any], Any], data: Data, clusters: Any = None) -> Numpy:
+    """Give what each of n clusters adds, `n theta - (n - 1) theta_without`: `[n, ...]`, in the clusters' sorted order.
+
+    They may be averaged, added and subtracted as values of the clusters are.
 
     Args:
         statistic: maps rows `[n, ...]` to a number or an array.
         data: `[N, ...]`, the rows.
         clusters: `[N]`, the replication unit of each row; None: each row is one.
-        level: nominal coverage.
 
     Raises:
         ValueError: fewer than two clusters, a statistic that is not finite on the data or without some cluster.
     """
     rows = np.asarray(data)
     members = _groups(len(rows), clusters)
-    if len(members) < 2:
-        raise ValueError(f"want two clusters or more, to leave one out, got {len(members)}")
+    n = len(members)
+    if n < 2:
+        raise ValueError(f"want two clusters or more, to leave one out, got {n}")
     whole = np.asarray(statistic(rows), float)
     without = np.stack([np.asarray(statistic(np.delete(rows, index, 0)), float) for index in members])
     if not (np.all(np.isfinite(whole)) and np.all(np.isfinite(without))):
         raise ValueError("the statistic is not finite on the data, or without some cluster")
-    return student(len(members) * whole - (len(members) - 1) * without, level)
+    return n * whole - (n - 1) * without
 
 
 def _bounds(estimate: Numpy, drawn: Numpy, jackknife: Numpy, level: float) -> tuple[Numpy, Numpy]:

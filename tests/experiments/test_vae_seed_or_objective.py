@@ -1,0 +1,73 @@
+"""Shares of variance that were put in are found again, from a study's record on disk."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments import vae_seed_or_objective as experiment
+from experiments import vae_study
+from interp_jax.report import experiment as work
+from interp_jax.report import records
+from interp_jax.report.claims import Verdict, judge
+from interp_jax.runs import cli
+
+SCORES = ("mig", "sap")
+
+
+def table(seeds, *, method, strength, seed):
+    """Rows of 6 methods of 6 strengths, with effects of these standard deviations."""
+    rng = np.random.default_rng(0)
+    effect = method * rng.standard_normal((2, 6, 1, 1)) + strength * rng.standard_normal((2, 6, 6, 1))
+    y = effect + seed * rng.standard_normal((2, 6, 6, seeds))
+    names = [(f"m{i}", float(j), k) for i in range(6) for j in range(6) for k in range(seeds)]
+    columns = {name: np.array([row[i] for row in names]) for i, name in enumerate(("method", "strength", "seed"))}
+    return columns | {"diverged_at": np.full(len(names), -1)} | {n: y[i].ravel() for i, n in enumerate(SCORES)}
+
+
+def write(root, rows, seeds):
+    s = dataclasses.replace(vae_study.Settings(), seeds=seeds, out=root / "vae_study" / "quick")
+    begun = work.begin(s, vae_study.PRESETS, title="Study", question="?", small=True)
+    begun.write([], pictures=[], rows=rows, diverged={})
+
+
+def call(root, *words):
+    words = ["quick", "--scores", *SCORES, "--out", str(root), *words]
+    cli.main(experiment.run, experiment.PRESETS, words, "vae_seed_or_objective")
+    return records.read(root / "vae_seed_or_objective" / "quick")
+
+
+def test_shares_that_were_put_in_are_found(tmp_path):
+    """Seeds make nearly all the variance; then methods do."""
+    for name, sizes, verdict in (
+        ("seeds", {"method": 0.1, "strength": 0.1, "seed": 1.0}, Verdict.SUPPORTED),
+        ("methods", {"method": 1.0, "strength": 0.1, "seed": 0.1}, Verdict.CONTRADICTED),
+    ):
+        write(tmp_path / name, table(10, **sizes), 10)
+        record = call(tmp_path / name)
+        assert judge(record.findings[0]).verdict == verdict
+        assert record.findings[0].claim.primary
+        assert record.manifest["seeds"] == [*range(10)]
+        assert len(record.rows["value"]) == 2 * 3 * 10
+        shares = [record.rows["value"][record.rows["part"] == part].mean() for part in experiment.PARTS]
+        total = np.square([*sizes.values()])
+        np.testing.assert_allclose(shares, total / total.sum(), atol=0.1)
+
+
+def test_seeds_with_an_undefined_model_are_left_out_and_named(tmp_path):
+    rows = table(5, method=1.0, strength=1.0, seed=1.0)
+    rows["mig"][3], rows["diverged_at"][9] = np.nan, 100  # seeds 3 and 4
+    write(tmp_path, rows, 5)
+    record = call(tmp_path)
+    assert {found.intervals[0].n for found in record.findings} == {3}
+    assert "left out: seeds [3, 4]" in record.findings[0].note
+
+
+def test_without_a_study_it_says_what_to_run(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        call(tmp_path)
+    assert end.value.code == 1
+    assert "run experiments/vae_study.py quick" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        call(tmp_path, "--scores", "beauty")
+    assert "got 'beauty'" in capsys.readouterr().err
