@@ -5,6 +5,7 @@ of all classes are one matrix product, [classes, rows] x [rows, products of two 
 where descent by gradients takes a hundred.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -22,6 +23,8 @@ from interp_jax.vae.metrics.intervention import Fit
 from interp_jax.vae.metrics.order import bisect
 
 HALVINGS = 12
+LOOSE = {"tol": 1e-2, "floor": 1e-2}
+"""Enough to choose a penalty by: the gap is from before the last step, which squares it."""
 
 
 def newton(
@@ -33,65 +36,72 @@ def newton(
     start: Array | None = None,
     steps: int = 30,
     tol: float = 1e-4,
+    floor: float = 0.0,
 ) -> LinearFit:
     """Fit K independent labels by logistic regression with free intercepts: `logistic.fit` for few features.
 
     x: `[N, D]`, standardised (it is used as it is, in float32). y: `[N, K]`, 0 or 1. alpha: above 0, one over
     scikit-learn's C, `[]` or `[K]`. weights: `[N]`, not negative. start: `[D + 1, K]`, of weights over the level.
 
-    `gap` is the largest decrease of a label's objective that a step still promised, over the objective; `converged` is
+    `gap` is the largest decrease of a label's objective that a step still promised, over the objective, or over
+    `floor` nats a row where it is less: labels that are as good as separated need not be better so. `converged` is
     `gap < tol`. A class without rows, or without others, has weight 0 and level -inf, or inf.
     """
     checks.positive(alpha=alpha, tol=tol)
     checks.whole(1, steps=steps)
     chex.assert_rank([x, y], 2)
     n, dims = x.shape
-    weights = jnp.ones(n, x.dtype) if weights is None else weights
-    mean = matmul(weights, y) / jnp.sum(weights)
+    # classes by rows: that is how a CPU vectorises what follows
+    y, weights = y.T, jnp.ones(n, x.dtype) if weights is None else weights
+    mean = matmul(y, weights) / jnp.sum(weights)
     inside = (mean > 0) & (mean < 1)
     design = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], 1)
     one, two = jnp.triu_indices(dims + 1)
     products = (design[:, one] * design[:, two]) * weights[:, None]
     alphas = jnp.broadcast_to(jnp.asarray(alpha, x.dtype), mean.shape)
-    penalty = alphas[None] * (jnp.arange(dims + 1) < dims)[:, None]
+    least = floor * jnp.sum(weights) + jnp.finfo(x.dtype).tiny
+    penalty = alphas[:, None] * (jnp.arange(dims + 1) < dims)[None]
 
     def height(point: Array, outputs: Array) -> Array:
-        loss = matmul(weights, jax.nn.softplus(outputs) - y * outputs)
-        return loss + 0.5 * jnp.sum(penalty * point**2, 0)
+        loss = jax.nn.relu(outputs) + jnp.log(1 + jnp.exp(-jnp.abs(outputs))) - y * outputs
+        return matmul(loss, weights) + 0.5 * jnp.sum(penalty * point**2, 1)
 
     def step(state: tuple) -> tuple:
         point, outputs, value, _, count = state
         p = jax.nn.sigmoid(outputs)
-        slope = matmul(design.T, weights[:, None] * (p - y)) + penalty * point
-        flat = matmul((p * (1 - p)).T, products)
+        slope = matmul((p - y) * weights[None], design) + penalty * point
+        flat = matmul(p * (1 - p), products)
         hessian = (
-            jnp.zeros((y.shape[1], dims + 1, dims + 1), x.dtype).at[:, one, two].set(flat).at[:, two, one].set(flat)
+            jnp.zeros((len(mean), dims + 1, dims + 1), x.dtype).at[:, one, two].set(flat).at[:, two, one].set(flat)
         )
         # the level of separated classes has no curvature left: a floor keeps the step finite
-        hessian += jax.vmap(jnp.diag)(penalty.T + 1e-6 * jnp.max(alphas))
-        move = -jnp.linalg.solve(hessian, slope.T[..., None])[..., 0].T
-        promised = -jnp.sum(slope * move, 0) / 2
-        ray = matmul(design, move)
-        size, value = _halve(lambda t: height(point + t[None] * move, outputs + t[None] * ray), value, promised)
-        gap = jnp.max(jnp.where(inside, promised / jnp.maximum(value, 1e-30), 0))
-        return point + size[None] * move, outputs + size[None] * ray, value, gap, count + 1
+        hessian += jax.vmap(jnp.diag)(penalty + 1e-6 * jnp.max(alphas))
+        move = -jnp.linalg.solve(hessian, slope[..., None])[..., 0]
+        promised = -jnp.sum(slope * move, 1) / 2
+        ray = matmul(move, design.T)
+        size, value = _halve(lambda t: height(point + t * move, outputs + t * ray), value, promised)
+        gap = jnp.max(jnp.where(inside, promised / jnp.maximum(value, least), 0))
+        return point + size[:, None] * move, outputs + size[:, None] * ray, value, gap, count + 1
 
     def unfinished(state: tuple) -> Array:
         return ~(state[3] < tol) & (state[4] < steps)
 
     level = jnp.log(jnp.where(inside, mean, 0.5)) - jnp.log1p(-jnp.where(inside, mean, 0.5))
-    first = jnp.zeros((dims + 1, y.shape[1]), x.dtype).at[-1].set(level) if start is None else start
-    outputs = matmul(design, first)
+    first = jnp.zeros((len(mean), dims + 1), x.dtype).at[:, -1].set(level) if start is None else start.T
+    outputs = matmul(first, design.T)
     state = (first, outputs, height(first, outputs), jnp.full((), jnp.inf, x.dtype), jnp.int32(0))
     point, _, _, gap, count = jax.lax.while_loop(unfinished, step, state)
-    weight = jnp.where(inside[None], point[:dims], 0)
-    level = jnp.where(inside, point[dims], jnp.where(mean > 0.5, jnp.inf, -jnp.inf))
+    weight = jnp.where(inside[None], point[:, :dims].T, 0)
+    level = jnp.where(inside, point[:, dims], jnp.where(mean > 0.5, jnp.inf, -jnp.inf))
     return LinearFit(weight, level, jnp.zeros(dims, x.dtype), (gap < tol) & inside.all(), count, gap)
 
 
-def _halve(height, value: Array, promised: Array) -> tuple[Array, Array]:  # noqa: ANN001
-    """Halve each label's step until its objective falls, to rounding; give the steps `[K]` and the objectives there."""
-    slack = 8 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+def _halve(height: Callable[[Array], Array], value: Array, promised: Array) -> tuple[Array, Array]:
+    """Halve each label's step until its objective falls, to rounding; give the steps `[K]` and the objectives there.
+
+    height: `[K, 1] -> [K]`.
+    """
+    slack = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
 
     def high(state: tuple) -> Array:
         size, now, count = state
@@ -100,10 +110,10 @@ def _halve(height, value: Array, promised: Array) -> tuple[Array, Array]:  # noq
     def step(state: tuple) -> tuple:
         size, now, count = state
         size = jnp.where(now > value - 0.1 * size * promised + slack, size / 2, size)
-        return size, height(size), count + 1
+        return size, height(size[:, None]), count + 1
 
     whole = jnp.ones_like(value)
-    size, now, _ = jax.lax.while_loop(high, step, (whole, height(whole), jnp.int32(0)))
+    size, now, _ = jax.lax.while_loop(high, step, (whole, height(whole[:, None]), jnp.int32(0)))
     kept = now <= value + slack
     return jnp.where(kept, size, 0), jnp.where(kept, now, value)
 
@@ -192,7 +202,7 @@ def _search(rows: Array, which: Array, values: Array, right: bool) -> Array:
 
 def _point(fit: LinearFit) -> Array:
     """Give weights over the level `[D + 1, K]`, finite, for the next fit to begin at."""
-    return jnp.concatenate([fit.weight, jnp.clip(fit.level, -30, 30)[None]])
+    return jnp.concatenate([fit.weight, jnp.where(jnp.isfinite(fit.level), fit.level, 0)[None]])
 
 
 class Downstream(NamedTuple):
@@ -236,7 +246,7 @@ def downstream(
     fold = jnp.arange(n) * folds // n
 
     def along(start: Array, alpha: Array) -> tuple[Array, Array]:
-        point = _point(newton(x, y, alpha, start=start))
+        point = _point(newton(x, y, alpha, start=start, **LOOSE))
         return point, point
 
     def without(i: Array) -> Array:
@@ -244,7 +254,7 @@ def downstream(
         weights = (fold != i).astype(x.dtype)
 
         def one(pair: tuple[Array, Array]) -> Array:
-            found = newton(x, y, pair[1], weights=weights, start=pair[0], tol=1e-3)
+            found = newton(x, y, pair[1], weights=weights, start=pair[0], **LOOSE)
             return hits(predict(found, x), factors, sizes, weights=1 - weights)
 
         return jax.lax.map(one, (points, alphas))
