@@ -56,8 +56,7 @@ def newton(
     mean = matmul(y, weights) / jnp.sum(weights)
     inside = (mean > 0) & (mean < 1)
     design = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], 1)
-    one, two = jnp.triu_indices(dims + 1)
-    products = (design[:, one] * design[:, two]) * weights[:, None]
+    products = _products(design) * weights[:, None]
     alphas = jnp.broadcast_to(jnp.asarray(alpha, x.dtype), mean.shape)
     least = floor * jnp.sum(weights) + jnp.finfo(x.dtype).tiny
     penalty = alphas[:, None] * (jnp.arange(dims + 1) < dims)[None]
@@ -71,11 +70,8 @@ def newton(
         p = jax.nn.sigmoid(outputs)
         slope = matmul((p - y) * weights[None], design) + penalty * point
         flat = matmul(p * (1 - p), products)
-        hessian = (
-            jnp.zeros((len(mean), dims + 1, dims + 1), x.dtype).at[:, one, two].set(flat).at[:, two, one].set(flat)
-        )
         # the level of separated classes has no curvature left: a floor keeps the step finite
-        hessian += jax.vmap(jnp.diag)(penalty + 1e-6 * jnp.max(alphas))
+        hessian = _symmetric(flat, dims + 1) + jax.vmap(jnp.diag)(penalty + 1e-6 * jnp.max(alphas))
         move = -jnp.linalg.solve(hessian, slope[..., None])[..., 0]
         promised = -jnp.sum(slope * move, 1) / 2
         ray = matmul(move, design.T)
@@ -86,14 +82,26 @@ def newton(
     def unfinished(state: tuple) -> Array:
         return ~(state[3] < tol) & (state[4] < steps)
 
-    level = jnp.log(jnp.where(inside, mean, 0.5)) - jnp.log1p(-jnp.where(inside, mean, 0.5))
-    first = jnp.zeros((len(mean), dims + 1), x.dtype).at[:, -1].set(level) if start is None else start.T
+    prior = jax.scipy.special.logit(jnp.where(inside, mean, 0.5))
+    first = jnp.zeros_like(penalty).at[:, -1].set(prior) if start is None else start.T
     outputs = matmul(first, design.T)
     state = (first, outputs, height(first, outputs), jnp.full((), jnp.inf, x.dtype), jnp.int32(0))
     point, _, _, gap, count = jax.lax.while_loop(unfinished, step, state)
     weight = jnp.where(inside[None], point[:, :dims].T, 0)
     level = jnp.where(inside, point[:, dims], jnp.where(mean > 0.5, jnp.inf, -jnp.inf))
     return LinearFit(weight, level, jnp.zeros(dims, x.dtype), (gap < tol) & inside.all(), count, gap)
+
+
+def _products(a: Array) -> Array:
+    """Give the products `[N, P (P + 1) / 2]` of every two columns of `a [N, P]`."""
+    one, two = jnp.triu_indices(a.shape[1])
+    return a[:, one] * a[:, two]
+
+
+def _symmetric(flat: Array, width: int) -> Array:
+    """Give symmetric matrices `[K, P, P]` from sums of `_products`, `[K, P (P + 1) / 2]`."""
+    one, two = jnp.triu_indices(width)
+    return jnp.zeros((flat.shape[0], width, width), flat.dtype).at[:, one, two].set(flat).at[:, two, one].set(flat)
 
 
 def _halve(height: Callable[[Array], Array], value: Array, promised: Array) -> tuple[Array, Array]:
