@@ -55,6 +55,7 @@ CAPACITY = (
     "of C nats at most 13.5, the logarithm of the number of images, can tell images apart; the rest is distance of the "
     "codes from the prior, of which total correlation is a part: a large capacity asks for correlated codes"
 )
+LOST = "discriminator's estimate: it has lost sight of the codes, and nothing holds them back"
 
 
 class Method(NamedTuple):
@@ -315,6 +316,9 @@ def judge(s: Settings, found: Mapping[str, Mapping[str, Numpy]], fine: Mapping[s
         if column == "passive" and (other := student(slopes["informative"], mask=mask)).valid:
             value = f"{other.estimate:.2f} ({other.low:.2f} to {other.high:.2f})"
             notes.append(f"with all latents below {INFORMATIVE} nats left out instead it is {value}")
+        lost = (cells["tc_sampled"] - cells["tc_discriminator"] > 1)[mask]  # False of NaN: of all other methods
+        if column.startswith("tc_") and lost.any():
+            notes.append(f"in {lost.sum()} of {lost.size} runs the samples' is a nat or more above the {LOST}")
         if name == "annealed_vae" and column in ("tc_mean", "tc_mean_active"):
             notes.append(CAPACITY)
         findings.append(finding(claim, student(slopes[column], mask=mask), note="; ".join(filter(None, notes))))

@@ -19,7 +19,7 @@ from interp_jax.core.bootstrap import pseudo_values
 from interp_jax.core.intervals import student
 from interp_jax.core.types import Numpy
 from interp_jax.core.variance import nested_components
-from interp_jax.report import experiment, figures, records
+from interp_jax.report import experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
 from interp_jax.vae.metrics import protocol
@@ -40,14 +40,6 @@ class Settings(cli.Settings):
             raise ValueError(f"want scores among {[*protocol.SUPERVISED]}, got {unknown[0]!r}")
         if not self.scores or len(set(self.scores)) < len(self.scores):
             raise ValueError(f"want different scores, one or more, got scores={self.scores}")
-
-
-def complete(rows: dict[str, Numpy], scores: tuple[str, ...]) -> tuple[dict[str, Numpy], list[int]]:
-    """Leave out the seeds with a model that diverged or a score that is undefined; give the rest, and them."""
-    fine = (rows["diverged_at"] < 0) & np.all([np.isfinite(rows[name]) for name in scores], 0)
-    lost = np.unique(rows["seed"][~fine])
-    keep = ~np.isin(rows["seed"], lost)
-    return {name: column[keep] for name, column in rows.items()}, lost.tolist()
 
 
 def shares(rows: dict[str, Numpy], scores: tuple[str, ...], index: Numpy) -> Numpy:
@@ -130,7 +122,7 @@ def run(s: Settings) -> None:
         question="How much of a disentanglement score is due to the method, to its strength, and to the seed?",
     )  # fmt: skip
     scope = f"{config['data']}, {config['size']} x {config['size']} pixels, {config['steps']:,} steps, scores of means"
-    rows, lost = complete(study.rows or {}, s.scores)
+    rows, lost = tables.complete(study.rows or {}, s.scores)
     found = values(rows, s.scores)
     seeds = np.unique(rows["seed"])
     work.write(

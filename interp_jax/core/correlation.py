@@ -35,6 +35,19 @@ def spearman(x: Data, y: Data, level: float = 0.95) -> Interval:
     return _fisher(r, 1 + r**2 / 2, n, level, lost=3, step=12 / max(n**3 - n, 1))
 
 
+def rank_correlations(x: Data, y: Data) -> Numpy:
+    """Give Spearman's correlation of every column of `[n, A]` with every column of `[n, B]`: `[A, B]`; NaN if constant.
+
+    >>> rank_correlations([[1.0], [2.0], [4.0]], [[1.0, 9.0], [3.0, 8.0], [5.0, 1.0]]).tolist()
+    [[1.0, -1.0]]
+    """
+    (x, _), (y, _) = counted(x, "x"), counted(y, "y")
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"want x [n, A] and y [n, B], got {x.shape} and {y.shape}")
+    a, b = (stats.rankdata(v, axis=0) - (len(v) + 1) / 2 for v in (x, y))
+    return _cosine(a[:, :, None], b[:, None, :])
+
+
 def kendall(x: Data, y: Data, level: float = 0.95) -> Interval:
     """Give Kendall's tau-b (corrected for ties) and an interval by Fisher's z.
 

@@ -299,6 +299,23 @@ def scatter(
     return figure
 
 
+def matrix(values: ArrayLike, names: Sequence[str], *, title: str) -> Figure:
+    """Show correlations `[K, K]` between -1 and 1 as coloured cells with their numbers; what is undefined is empty."""
+    shown = np.asarray(values, np.float64)
+    if shown.shape != (len(names), len(names)):
+        raise ValueError(f"want a square of {len(names)} names, got {shown.shape}")
+    with matplotlib.rc_context(STYLE):
+        figure, axes = frames.plot(title, "", "", legend=0)
+        axes.imshow(np.clip(shown, -1, 1), cmap="RdBu", vmin=-1.6, vmax=1.6, aspect="auto")
+        for i, j in np.argwhere(np.isfinite(shown)):
+            axes.text(j, i, f"{shown[i, j]:.2f}", ha="center", va="center", fontsize=8)
+        axes.set_xticks(range(len(names)), [_broken(name, 9) for name in names], fontsize=7.5)
+        axes.set_yticks(range(len(names)), [_broken(name, 12) for name in names], fontsize=7.5)
+        axes.grid(False)
+        frames.make_room(figure, axes)
+    return figure
+
+
 def forest(judgements: Sequence[Judgement], *, title: str) -> Figure:
     """Show the interval of every claim, in units of its own smallest effect that matters, coloured by verdict.
 

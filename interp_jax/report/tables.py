@@ -125,6 +125,22 @@ def defined(table: Mapping[str, object], *, by: Sequence[str], among: Sequence[s
     raise ValueError(f"undefined values in {count} of {total} rows: {'; '.join(shown[:6])}{more}")
 
 
+def complete(table: Mapping[str, Numpy], names: Sequence[str], *, unit: str = "seed") -> tuple[Table, list]:
+    """Leave out the units with a row that diverged (`diverged_at` not below 0) or in which one of `names` is undefined.
+
+    So that a design stays balanced: a seed goes out of all cells. Gives the rest, and the units left out.
+
+    >>> complete({"seed": np.array([0, 1, 0, 1]), "mig": np.array([0.1, 0.2, np.nan, 0.3])}, ["mig"])[1]
+    [0]
+    """
+    fine = np.all([np.isfinite(table[name]) for name in names], 0)
+    if "diverged_at" in table:
+        fine &= table["diverged_at"] < 0
+    lost = np.unique(table[unit][~fine])
+    keep = ~np.isin(table[unit], lost)
+    return {name: column[keep] for name, column in table.items()}, lost.tolist()
+
+
 def _columns(table: Mapping[str, object]) -> Table:
     """Make numpy vectors of one length out of columns, refusing what parquet would change in silence."""
     if not table:

@@ -1,16 +1,12 @@
 """Shares of variance that were put in are found again, from a study's record on disk."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from experiments import vae_seed_or_objective as experiment
-from experiments import vae_study
-from interp_jax.report import experiment as work
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
-from interp_jax.runs import cli
+from tests.experiments import studies
 
 SCORES = ("mig", "sap")
 
@@ -20,20 +16,11 @@ def table(seeds, *, method, strength, seed):
     rng = np.random.default_rng(0)
     effect = method * rng.standard_normal((2, 6, 1, 1)) + strength * rng.standard_normal((2, 6, 6, 1))
     y = effect + seed * rng.standard_normal((2, 6, 6, seeds))
-    names = [(f"m{i}", float(j), k) for i in range(6) for j in range(6) for k in range(seeds)]
-    columns = {name: np.array([row[i] for row in names]) for i, name in enumerate(("method", "strength", "seed"))}
-    return columns | {"diverged_at": np.full(len(names), -1)} | {n: y[i].ravel() for i, n in enumerate(SCORES)}
-
-
-def write(root, rows, seeds):
-    s = dataclasses.replace(vae_study.Settings(), seeds=seeds, out=root / "vae_study" / "quick")
-    begun = work.begin(s, vae_study.PRESETS, title="Study", question="?", small=True)
-    begun.write([], pictures=[], rows=rows, diverged={})
+    return studies.design(seeds) | {name: y[i].ravel() for i, name in enumerate(SCORES)}
 
 
 def call(root, *words):
-    words = ["quick", "--scores", *SCORES, "--out", str(root), *words]
-    cli.main(experiment.run, experiment.PRESETS, words, "vae_seed_or_objective")
+    studies.call(experiment, root, "--scores", *SCORES, *words)
     return records.read(root / "vae_seed_or_objective" / "quick")
 
 
@@ -43,7 +30,7 @@ def test_shares_that_were_put_in_are_found(tmp_path):
         ("seeds", {"method": 0.1, "strength": 0.1, "seed": 1.0}, Verdict.SUPPORTED),
         ("methods", {"method": 1.0, "strength": 0.1, "seed": 0.1}, Verdict.CONTRADICTED),
     ):
-        write(tmp_path / name, table(10, **sizes), 10)
+        studies.write(tmp_path / name, table(10, **sizes), 10)
         record = call(tmp_path / name)
         assert judge(record.findings[0]).verdict == verdict
         assert record.findings[0].claim.primary
@@ -57,7 +44,7 @@ def test_shares_that_were_put_in_are_found(tmp_path):
 def test_seeds_with_an_undefined_model_are_left_out_and_named(tmp_path):
     rows = table(5, method=1.0, strength=1.0, seed=1.0)
     rows["mig"][3], rows["diverged_at"][9] = np.nan, 100  # seeds 3 and 4
-    write(tmp_path, rows, 5)
+    studies.write(tmp_path, rows, 5)
     record = call(tmp_path)
     assert {found.intervals[0].n for found in record.findings} == {3}
     assert "left out: seeds [3, 4]" in record.findings[0].note

@@ -179,3 +179,12 @@ def test_small_multiples_count_what_is_undefined_and_refuse_other_series():
         figures.multiples(panels(other=other), title="t", ylabel="y")
     with pytest.raises(ValueError, match=r"want series 'mean' as \[seeds, 3\], got \(8, 2\)"):
         figures.multiples({"a": bad._replace(x=[1.0, 2.0, 3.0])}, title="t", ylabel="y")
+
+
+def test_a_matrix_shows_its_numbers_and_no_undefined_one():
+    figure = figures.matrix([[1.0, -0.25], [-0.25, np.nan]], ["a score", "another rather long score"], title="Alike")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "-0.25", "-0.25"]
+    picture = pixels(figure)
+    assert (picture[:, :2] == 255).all()  # labels at the left have the room they take
+    with pytest.raises(ValueError, match="want a square of 3 names"):
+        figures.matrix(np.eye(2), ["a", "b", "c"], title="Alike")
