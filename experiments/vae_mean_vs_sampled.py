@@ -1,7 +1,7 @@
 """Does regularisation that decorrelates a VAE's samples decorrelate its means? The six methods of the study.
 
     python experiments/vae_mean_vs_sampled.py quick     two to three minutes on two CPU cores: 16 x 16 pixels, an MLP
-    python experiments/vae_mean_vs_sampled.py medium    some two hours there: 32 x 32 pixels, a wider MLP, longer
+    python experiments/vae_mean_vs_sampled.py medium    some three hours there: 32 x 32 pixels, a wider MLP, longer
     python experiments/vae_mean_vs_sampled.py full      the study's setting, meant for accelerators
 
 Locatello et al. (2019), section 5.1: with more regularisation the total correlation of the sampled representation
