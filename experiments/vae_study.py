@@ -297,16 +297,19 @@ def judge(s: Settings, rows: dict[str, Any]) -> list[Finding]:
         plain_too = study.STRENGTHS[name][0] == PLAIN[1] and name in ("beta_vae", "beta_tc_vae")
         chosen = np.array([best_of_others(own[plain_too:], seed) for seed in range(s.seeds)])
         mask = np.isfinite(chosen) & np.isfinite(plain)
-        note = f"{chosen[mask].mean():.3f} against {plain[mask].mean():.3f}"
+        note = f"{chosen[mask].mean():.3f} against {plain[mask].mean():.3f}" if mask.any() else "no seed to compare"
         note += "" if mask.all() else f"; left out: {(~mask).sum()} seeds that diverged or are undefined"
-        findings.append(finding(claims(s)[name], paired(chosen, plain, mask=mask), note=note))
+        findings.append(finding(claims(s)[name], paired(chosen, plain, mask=mask) if mask.any() else None, note=note))
     return findings
 
 
 def best_of_others(values: Numpy, seed: int) -> float:
-    """Give `values [strengths, seeds]` of one seed at the strength whose mean over the other seeds is largest."""
-    means = np.nanmean(np.delete(values, seed, 1), 1)
-    return float(values[np.nanargmax(means), seed])
+    """Give `values [strengths, seeds]` of one seed at the strength whose mean over the other seeds is largest.
+
+    A strength with an undefined model among the others is not chosen; NaN if that leaves none.
+    """
+    means = np.delete(values, seed, 1).mean(1)
+    return float(values[np.nanargmax(means), seed]) if np.isfinite(means).any() else np.nan
 
 
 def pictures(s: Settings, rows: dict[str, Any], trained: dict[str, Sweep], images: Images) -> list[records.Picture]:
@@ -332,6 +335,8 @@ def pictures(s: Settings, rows: dict[str, Any], trained: dict[str, Sweep], image
                 f"Small multiples: lines of {label} against strength, one panel a method.",
             )
         )
+    if not np.isfinite(np.asarray(rows["mig"], float)).any():
+        return drawn
     best = int(np.nanargmax(np.asarray(rows["mig"], float)))
     return [*drawn, *look(s, (rows["method"][best], rows["strength"][best], rows["seed"][best]), trained, images)]
 

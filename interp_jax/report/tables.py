@@ -132,7 +132,11 @@ def complete(table: Mapping[str, Numpy], names: Sequence[str], *, unit: str = "s
 
     >>> complete({"seed": np.array([0, 1, 0, 1]), "mig": np.array([0.1, 0.2, np.nan, 0.3])}, ["mig"])[1]
     [0]
+
+    Raises ValueError that names the columns which are not there.
     """
+    if missing := [name for name in (unit, *names) if name not in table]:
+        raise ValueError(f"want columns {missing} in the table, got {sorted(table)}")
     fine = np.all([np.isfinite(table[name]) for name in names], 0)
     if "diverged_at" in table:
         fine &= table["diverged_at"] < 0

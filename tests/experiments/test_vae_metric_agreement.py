@@ -47,3 +47,7 @@ def test_a_seed_left_out_and_bad_settings_are_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         studies.call(experiment, tmp_path, "--scores", "mig", "sap")
     assert "with modularity among them" in capsys.readouterr().err
+    studies.write(tmp_path, {name: column for name, column in rows.items() if name != "dci"}, 8)
+    with pytest.raises(SystemExit):
+        studies.call(experiment, tmp_path)
+    assert "want columns ['dci'] in the table" in capsys.readouterr().err

@@ -105,6 +105,7 @@ def test_a_second_call_changes_no_number(root, record):
 def test_the_best_strength_is_chosen_on_other_seeds():
     values = np.array([[0.5, 0.1, 0.1], [0.0, 0.3, 0.3]])
     assert [experiment.best_of_others(values, seed) for seed in range(3)] == [0.0, 0.1, 0.1]
+    assert np.isnan(experiment.best_of_others(np.full((2, 3), np.nan), 0))
 
 
 def test_claims_find_what_was_put_in():
@@ -119,6 +120,10 @@ def test_claims_find_what_was_put_in():
     lost = experiment.judge(s, rows)
     assert {found.intervals[0].n for found in lost} == {5}
     assert "left out: 1 seeds" in lost[0].note
+    rows["diverged_at"] = np.where(np.arange(36) >= 24, 10, -1)  # all of dip_vae_i
+    lost = experiment.judge(s, rows)
+    assert [found.intervals[0].n if found.intervals else 0 for found in lost] == [6, 6, 0]
+    assert "no seed to compare" in lost[2].note
 
 
 @pytest.mark.parametrize(
