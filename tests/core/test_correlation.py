@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from interp_jax.core.correlation import kendall, slope, spearman
+from interp_jax.core.correlation import kendall, rank_correlations, slope, spearman
 from interp_jax.core.intervals import student
 
 TRUTH = {spearman: lambda rho: 6 / np.pi * np.arcsin(rho / 2), kendall: lambda rho: 2 / np.pi * np.arcsin(rho)}
@@ -100,3 +100,14 @@ def test_slope_refuses_no_spread_and_passes_nan_to_be_named():
     slopes = slope([0.0, 1.0], [[0.0, 1.0], [np.nan, 1.0], [0.0, 2.0]])
     with pytest.raises(ValueError, match="not finite at replicates 1"):
         student(slopes)
+
+
+def test_rank_correlations_are_scipys_pair_by_pair_ties_too():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 5, (30, 3)), rng.standard_normal((30, 2))
+    y[:, 1] += x[:, 2]
+    known = [[stats.spearmanr(x[:, i], y[:, j]).statistic for j in range(2)] for i in range(3)]
+    np.testing.assert_allclose(rank_correlations(x, y), known, atol=1e-12)
+    assert np.isnan(rank_correlations(np.ones((4, 1)), y[:4])).all()
+    with pytest.raises(ValueError, match="want x"):
+        rank_correlations(x, y[:5])
