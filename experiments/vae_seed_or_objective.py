@@ -8,6 +8,7 @@ important than the choice of the objective"; by memory, the objective explains 3
 shares are of the sum of squares, which credits a factor for having levels: strengths nest in methods, and here the
 variance is split into nested components (`core.variance`). The replicate is a seed: a seed is left out of all cells at
 once (`core.bootstrap.pseudo_values`), so that methods and strengths count as those that they are and not as drawn ones.
+A component estimated below zero counts as zero: a share is not smooth there, and its interval near zero is rough.
 """
 
 import dataclasses
