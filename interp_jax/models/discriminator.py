@@ -2,29 +2,10 @@
 
 from collections.abc import Sequence
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from interp_jax.core import checks
-from interp_jax.core.types import Array
-from interp_jax.models.nets import Dense, Net, functional
-
-
-class LeakyMLP(nn.Module):
-    """Dense layers of these widths, leaky ReLU of slope `slope` below zero between them."""
-
-    widths: Sequence[int]
-    slope: float = 0.2
-    param_dtype: jnp.dtype = jnp.float32
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Give `[widths[-1]]`."""
-        kinds = {"param_dtype": self.param_dtype, "dtype": self.dtype}
-        for width in self.widths[:-1]:
-            x = nn.leaky_relu(Dense(width, **kinds)(x), self.slope)
-        return Dense(self.widths[-1], **kinds)(x)
+from interp_jax.models.nets import LeakyMLP, Net, functional
 
 
 def mlp(
@@ -45,4 +26,4 @@ def mlp(
     [0.0, 0.0]
     """
     checks.whole(1, latents=latents)
-    return functional(LeakyMLP((*hidden, 2), param_dtype=param_dtype, dtype=dtype), jnp.zeros(latents))
+    return functional(LeakyMLP((*hidden, 2), 0.2, param_dtype=param_dtype, dtype=dtype), jnp.zeros(latents))

@@ -42,6 +42,26 @@ class Dense(nn.Dense):
     kernel_init: Initializer = GLOROT
 
 
+class UniformDense(nn.Module):
+    """`x @ kernel + bias`, both uniform in -+1 / sqrt(n) for n inputs: how `torch.nn.Linear` begins."""
+
+    features: int
+    param_dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Give `[..., features]`."""
+
+        def uniform(key: Key, shape: Sequence[int], dtype: jnp.dtype) -> Array:
+            return jax.random.uniform(key, shape, dtype, -1.0, 1.0) / x.shape[-1] ** 0.5
+
+        kernel = self.param("kernel", uniform, (x.shape[-1], self.features), self.param_dtype)
+        bias = self.param("bias", uniform, (self.features,), self.param_dtype)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x @ kernel + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 class Conv(nn.Module):
     """A convolution (or its transpose) of one image `[H, W, C]`, kernel `[h, w, C, features]`, with bias.
 
@@ -84,6 +104,25 @@ class MLP(nn.Module):
         for width in self.widths[:-1]:
             x = nn.relu(Dense(width, **kinds)(x))
         return x if represent else Dense(self.widths[-1], **kinds)(x)
+
+
+class LeakyMLP(nn.Module):
+    """Dense layers of these widths, leaky ReLU of slope `slope` below zero between them. dense: the kind of layer."""
+
+    widths: Sequence[int]
+    slope: float = 0.01
+    dense: Callable[..., nn.Module] = Dense
+    param_dtype: jnp.dtype = jnp.float32
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Give `[widths[-1]]`."""
+        kinds = {"param_dtype": self.param_dtype, "dtype": self.dtype}
+        x = x.reshape(-1)
+        for width in self.widths[:-1]:
+            x = nn.leaky_relu(self.dense(width, **kinds)(x), self.slope)
+        return self.dense(self.widths[-1], **kinds)(x)
 
 
 class NTKDense(nn.Module):

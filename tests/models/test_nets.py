@@ -87,3 +87,26 @@ def test_parameters_and_arithmetic_have_types_of_their_own(key):
 def test_functional_needs_only_shapes(key):
     net = nets.functional(nets.MLP((3,)), jax.ShapeDtypeStruct((4,), jnp.float32))
     assert net.apply(net.init(key), jnp.ones(4)).shape == (3,)
+
+
+def test_uniform_dense_begins_as_torch_does(key):
+    """Kernel and bias uniform in -+1 / sqrt(fan-in)."""
+    params = nets.UniformDense(4096).init(key, jnp.zeros((2, 25)))["params"]
+    for draws in (np.asarray(leaf, np.float64).ravel() for leaf in params.values()):
+        error = 0.2 / (3 * draws.size) ** 0.5
+        assert np.abs(draws).max() <= 0.2
+        assert abs(draws.mean()) < 4 * error
+        assert abs((draws**2).mean() - 0.04 / 3) < 4 * 0.2 * error
+    x = np.ones((2, 25), np.float32)
+    want = x @ np.asarray(params["kernel"], np.float64) + np.asarray(params["bias"])
+    np.testing.assert_allclose(nets.UniformDense(4096).apply({"params": params}, x), want, rtol=1e-4, atol=1e-5)
+
+
+def test_leaky_mlp_is_its_formula():
+    module = nets.LeakyMLP((6, 2), 0.1, nets.UniformDense)
+    x = np.random.default_rng(0).normal(size=5).astype(np.float32)
+    params = draw(module, x)
+    first, second = (params[f"UniformDense_{i}"] for i in range(2))
+    h = np.asarray(x, np.float64) @ first["kernel"] + first["bias"]
+    want = np.where(h > 0, h, 0.1 * h) @ np.asarray(second["kernel"], np.float64) + second["bias"]
+    np.testing.assert_allclose(apply(module, params, x), want, rtol=1e-5, atol=1e-6)
