@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.core import checks
+from interp_jax.core.ranking import bisect
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.data.factors import Sizes
 from interp_jax.vae.metrics import inputs, order
@@ -186,7 +187,7 @@ def _beyond(values: Array, totals: Array, start: Array, end: Array, a: Array, b:
     """Sum the rows in `[start, end)`, rising in value, where `a value + b` is above (or below) zero."""
     longest = values.shape[0]
     # values below the root come first; where a is not positive they are on the other side
-    low = order.bisect(lambda i: jnp.where(a > 0, a * values[i] + b <= 0, a * values[i] + b > 0), start, end, longest)
+    low = bisect(lambda i: jnp.where(a > 0, a * values[i] + b <= 0, a * values[i] + b > 0), start, end, longest)
     left, right = totals[low] - totals[start], totals[end] - totals[low]
     return jnp.where((a > 0) == above, right, left)
 

@@ -13,6 +13,7 @@ from jax.scipy.special import digamma
 
 from interp_jax.core import checks
 from interp_jax.core.information import entropy, pairwise_mutual_information
+from interp_jax.core.ranking import bisect
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.data.factors import Sizes
 from interp_jax.linear import logistic, svm
@@ -182,8 +183,8 @@ def ross_sorted(x: Array, y: Array, count: int, *, k: int) -> Array:
         span = jnp.maximum(here - here[jnp.clip(first, 0, n - 1)], here[jnp.clip(last, 0, n - 1)] - here)
         reach = jnp.where(inside, jnp.minimum(reach, span), reach)
     zero, top = jnp.zeros(n, jnp.int32), jnp.full(n, n, jnp.int32)
-    low = order.bisect(lambda i: here - x[i] >= reach, zero, top, n)
-    high = order.bisect(lambda i: x[i] - here < reach, zero, top, n)
+    low = bisect(lambda i: here - x[i] >= reach, zero, top, n)
+    high = bisect(lambda i: x[i] - here < reach, zero, top, n)
     kept = size > 1
     seen = order.running((groups.size[y] > 1).astype(jnp.int32))
     within = jnp.maximum(seen[high] - seen[low], 1)  # the point itself is among them

@@ -15,12 +15,12 @@ import numpy as np
 
 from interp_jax.core import checks
 from interp_jax.core.linalg import matmul
+from interp_jax.core.ranking import roc_auc_one_versus_rest
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.data.factors import Sizes
 from interp_jax.linear.fits import LinearFit, predict
 from interp_jax.vae.metrics import inputs
 from interp_jax.vae.metrics.intervention import Fit
-from interp_jax.vae.metrics.order import bisect
 
 HALVINGS = 12
 LOOSE = {"tol": 1e-2, "floor": 1e-2}
@@ -165,47 +165,11 @@ def explicitness(
     rows = test_x.shape[0]
     classes = (test_factors, factors)
     each, train = (
-        jnp.stack([jnp.mean(areas(z[part], f[:, i])) for i, z in enumerate(outputs)])
+        jnp.stack([jnp.mean(roc_auc_one_versus_rest(z[part], f[:, i])) for i, z in enumerate(outputs)])
         for part, f in zip((slice(rows), slice(rows, None)), classes, strict=True)
     )
     each, train = (jnp.where(valid, value, jnp.nan) for value in (each, train))
     return Explicitness(jnp.mean(each), jnp.mean(train), each)
-
-
-def areas(scores: Array, classes: Array) -> Array:
-    """Give the area under the ROC curve of each class against the rest, `[K]`; NaN for a class alone or not there.
-
-    `P(score of a member > score of another)`, ties counted half. scores: `[N, K]`. classes: `[N]` int.
-    """
-    n, count = scores.shape
-    # whole numbers in the same order: a CPU sorts them four times as fast as floats
-    keys = _ordered(scores.T)
-    own = keys[classes, jnp.arange(n)]
-    order = jnp.sort(keys, 1)
-    low, high = (_search(order, classes, own, right) for right in (False, True))
-    # ranks about their middle, or sums of 10,000 of them would be rounded
-    rank = 0.5 * (low + high).astype(scores.dtype) / n - 0.5
-    members = jax.nn.one_hot(classes, count, dtype=scores.dtype)
-    ones = jnp.sum(members, 0)
-    value = 0.5 + matmul(rank, members) / ones * (n / (n - ones))
-    return jnp.where((ones > 0) & (ones < n) & jnp.all(jnp.isfinite(scores), 0), value, jnp.nan)
-
-
-def _ordered(x: Array) -> Array:
-    """Give int32 in the order of float32 (the bits of a negative float fall as it rises; -0 is 0)."""
-    bits = jax.lax.bitcast_convert_type(jnp.where(x == 0, 0, x).astype(jnp.float32), jnp.int32)
-    return jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-
-
-def _search(rows: Array, which: Array, values: Array, right: bool) -> Array:
-    """Give where values `[N]` would go in the rising rows `[K, N]` that `which [N]` names, left or right of equals."""
-    n = rows.shape[1]
-
-    def below(i: Array) -> Array:
-        seen = rows[which, i]
-        return seen <= values if right else seen < values
-
-    return bisect(below, jnp.zeros_like(which), jnp.full_like(which, n), n)
 
 
 def _point(fit: LinearFit) -> Array:

@@ -48,16 +48,6 @@ def test_newton_on_separated_and_absent_classes():
     assert (np.sign(x @ np.asarray(found.weight[:, 0]) + found.level[0]) == np.sign(x[:, 0])).all()
 
 
-def test_areas_count_pairs():
-    rng = np.random.default_rng(0)
-    scores = np.round(2 * rng.normal(size=(300, 4)), 1).astype(np.float32)  # with ties, and with -0
-    scores[:5] = -0.0
-    classes = rng.integers(0, 3, 300)
-    found = jax.jit(metrics.areas)(scores, classes)
-    np.testing.assert_allclose(found[:3], [oracle.area(scores[:, k], classes == k) for k in range(3)], atol=1e-5)
-    assert jnp.isnan(found[3])
-
-
 def test_explicitness_agrees_with_the_oracle():
     found = explicit(X, TRAIN, TEST_X, TEST)
     centre, spread = np.float64(X).mean(0), np.float64(X).std(0)
