@@ -1,8 +1,9 @@
 """Entropy, mutual information and total correlation, in nats, each with its bias stated.
 
 Three kinds of estimate: from counts (discrete variables, or continuous ones cut into bins), from nearest neighbours
-(continuous variables), from a covariance (Gaussian variables). All are functions of one run's arrays, for `jax.vmap`,
-in the precision of their input; those from a covariance compute in float64 on the host when given numpy arrays.
+(continuous variables, and mixed ones), from a covariance (Gaussian variables). All are functions of one run's arrays,
+for `jax.vmap`, in the precision of their input; those from a covariance compute in float64 on the host when given numpy
+arrays.
 
     estimate                              bias to first order, N samples
     entropy (plug-in)                     -(K - 1) / 2N                    K: cells that can occur
@@ -118,13 +119,20 @@ def pairwise_mutual_information(a: Array, b: Array, *, sizes: tuple[int, int], e
 
 
 def ksg(x: Array, y: Array, *, k: int = 3, block: int = 256) -> Array:
-    """Estimate `I(x; y)` of continuous variables from k nearest neighbours (Kraskov et al. 2004, eq. 8).
+    """Estimate `I(x; y)` from k nearest neighbours (Kraskov et al. 2004, eq. 8), ties as Gao et al. 2017 count them.
 
-    `psi(k) + psi(N) - mean(psi(n_x + 1) + psi(n_y + 1))`, where n_x counts the samples closer in x than the k-th
+    `psi(N) + mean(psi(k) - psi(n_x + 1) - psi(n_y + 1))`, where n_x counts the samples closer in x than the k-th
     neighbour is in (x, y); distances are Chebyshev's. x: `[N, D]`, y: `[N, E]`; work O(N^2), memory O(block N).
 
-    The scales of x and y matter at finite N: standardise first. Duplicates (a discrete variable) bias it; use `ross`.
-    N is the number of samples: the code of Parisini et al. 2025 takes N times D, which adds log D to every estimate.
+    A sample whose k-th neighbour is at no distance (repeated values: discrete, saturated or mixed variables) has the
+    number of samples equal to it for k, and n_x + 1 and n_y + 1 count those equal in x and in y, itself among them. So
+    discrete pairs have the plug-in estimate less its bias to first order; Gao et al. write log N for psi(N), which
+    leaves 1 / 2N of it. Of x with itself the estimate is `psi(N) - psi(k)` for every x without ties: that is no
+    entropy. A constant has 0. In more than a few dimensions it is far too low, which `k` does not mend.
+
+    The scales of x and y matter at finite N: standardise first, and leave the values of a discrete variable further
+    apart than neighbours of the other: then `ksg` is `ross`. N is the number of samples: the code of Parisini et al.
+    2025 takes N times D, which adds log D to every estimate.
 
     >>> x = jax.random.normal(jax.random.key(0), (500, 2))
     >>> bool(abs(jax.jit(ksg)(x[:, :1], x[:, 1:])) < 0.1)
@@ -136,37 +144,45 @@ def ksg(x: Array, y: Array, *, k: int = 3, block: int = 256) -> Array:
 
     def within(i: Array) -> Array:
         dx, dy = _chebyshev(x, i), _chebyshev(y, i)
-        reach = _nearest(jnp.maximum(dx, dy), k)[-1]
-        return jnp.stack([jnp.sum(dx < reach), jnp.sum(dy < reach)])
+        both = jnp.maximum(dx, dy)
+        reach = _nearest(both, k)[-1]
+        own = jnp.where(reach > 0, k, 1 + jnp.sum(both == 0))
+        return jnp.stack([own, 1 + _closer(dx, reach), 1 + _closer(dy, reach)])
 
-    each = jnp.sum(digamma(1.0 + _rows(within, n, block).astype(x.dtype)), axis=1)
-    return _defined(float(special.digamma(k) + special.digamma(n)) - jnp.mean(each), x, y)
+    each = digamma(_rows(within, n, block).astype(x.dtype))
+    return _defined(float(special.digamma(n)) + jnp.mean(each[:, 0] - each[:, 1] - each[:, 2]), x, y)
 
 
 def ross(x: Array, labels: Array, *, k: int = 3, block: int = 256) -> Array:
-    """Estimate `I(x; label)` of a continuous and a discrete variable (Ross 2014, eq. 2).
+    """Estimate `I(x; label)` of a continuous and a discrete variable (Ross 2014, eq. 2), ties in x as in `ksg`.
 
     `psi(N) + mean(psi(k_i) - psi(N_label) - psi(m_i))`, where m_i counts the samples up to the k-th neighbour of the
     same label. x: `[N, D]`, labels: `[N]` integers. Labels seen once are left out and smaller classes use
     `k_i = N_label - 1`, as in scikit-learn; NaN if every label is seen once.
+
+    Where that neighbour is at no distance, k_i and m_i count the samples equal to this one, of its label and of all,
+    itself among them: a hard concept has the plug-in estimate less its bias, a constant 0. (Ross's formula
+    alone finds information in a constant; scikit-learn adds noise of 1e-10 deviations to x instead, and the code of
+    Parisini et al. of 1e-10 means.)
     """
     chex.assert_rank([x, labels], [2, 1])
     chex.assert_equal_shape_prefix([x, labels], 1)
     n = _enough(x, k)
     order = jnp.sort(labels)
     total = jnp.searchsorted(order, labels, side="right") - jnp.searchsorted(order, labels, side="left")
-    kept, own = total > 1, jnp.clip(total - 1, 1, k)
+    kept, number = total > 1, jnp.clip(total - 1, 1, k)
 
     def within(i: Array) -> Array:
-        distance = _chebyshev(x, i)
-        nearest = _nearest(jnp.where(labels == labels[i], distance, jnp.inf), k)
-        return jnp.sum((distance < nearest[own[i] - 1]) & kept)
+        distance = jnp.where(kept, _chebyshev(x, i), jnp.inf)
+        same = jnp.where(labels == labels[i], distance, jnp.inf)
+        reach = _nearest(same, k)[number[i] - 1]
+        own = jnp.where(reach > 0, number[i], 1 + jnp.sum(same == 0))
+        return jnp.stack([own, total[i], 1 + _closer(distance, reach)])
 
-    numbers = jnp.stack([own, total, 1 + _rows(within, n, block)]).astype(x.dtype)
-    each = jnp.array([[1.0], [-1.0], [-1.0]], x.dtype) * digamma(numbers)
-    number = jnp.sum(kept.astype(x.dtype))
-    value = digamma(number) + jnp.sum(jnp.where(kept, jnp.sum(each, axis=0), 0.0)) / number
-    return _defined(jnp.where(number > 0, value, jnp.nan), x)
+    each = digamma(_rows(within, n, block).astype(x.dtype))
+    rest = jnp.sum(jnp.where(kept, each[:, 0] - each[:, 1] - each[:, 2], 0.0))
+    count = jnp.sum(kept.astype(x.dtype))
+    return _defined(jnp.where(count > 0, digamma(count) + rest / count, jnp.nan), x)
 
 
 def kozachenko_leonenko(x: Array, *, k: int = 3, block: int = 256) -> Array:
@@ -280,6 +296,11 @@ def _chebyshev(x: Array, i: Array) -> Array:
     """Give the distance `[N]` of every sample to sample i, infinite for itself."""
     distance = jnp.max(jnp.abs(x - x[i][None, :]), axis=1)
     return jnp.where(jnp.arange(x.shape[0]) == i, jnp.inf, distance)
+
+
+def _closer(distance: Array, reach: Array) -> Array:
+    """Count the distances `[N]` under `reach`; where that is 0, those that are 0."""
+    return jnp.where(reach > 0, jnp.sum(distance < reach), jnp.sum(distance == 0))
 
 
 def _nearest(distance: Array, k: int) -> Array:

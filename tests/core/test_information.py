@@ -115,6 +115,59 @@ def test_neighbour_estimates_equal_brute_force():
         np.testing.assert_allclose(own, oracle.kozachenko_leonenko(x, k), atol=5e-5)
 
 
+def test_neighbour_estimates_of_tied_and_mixed_values_equal_brute_force():
+    rng = np.random.default_rng(20)
+    soft = rng.normal(size=(3, 110, 1))
+    x = np.stack([soft[0] > 0, np.clip(soft[1], -0.3, 0.7), np.round(soft[2])]).astype(np.float32)
+    y = (soft + 0.5 * rng.normal(size=(3, 110, 1))).astype(np.float32)
+    y[0] = y[0] > 0
+    labels = (y[..., 0] > 0).astype(np.int32)
+    labels[1, 0] = 9  # seen once, and tied in x
+    pair = jax.jit(jax.vmap(partial(info.ksg, k=3, block=32)))
+    np.testing.assert_allclose(pair(x, y), [oracle.ksg(*each, 3) for each in zip(x, y, strict=True)], atol=5e-5)
+    one = jax.jit(jax.vmap(partial(info.ross, k=3, block=32)))
+    expected = [oracle.ross(*each, 3) for each in zip(x, labels, strict=True)]
+    np.testing.assert_allclose(one(x, labels), expected, atol=5e-5)
+
+
+def test_neighbour_estimates_of_discrete_values():
+    """The plug-in estimate less its bias to first order; 0 for a constant; alike however it is coded."""
+    rng = np.random.default_rng(21)
+    x = rng.integers(0, 2, (40, 300, 1)).astype(np.float32)
+    labels = np.where(rng.random((40, 300)) < 0.7, x[..., 0], rng.integers(0, 3, (40, 300))).astype(np.int32)
+    joint = np.stack([np.histogram2d(a[:, 0], b, (2, 3))[0] for a, b in zip(x, labels, strict=True)])
+    plain = np.asarray(jax.jit(jax.vmap(info.mutual_information))(joint.astype(np.float32)), float)
+    found = np.asarray(ross(x, labels), float)
+    np.testing.assert_allclose(found, plain - 2 / 600, atol=2e-4)
+    np.testing.assert_allclose(ksg(x, labels[..., None].astype(np.float32)), found, atol=2e-6)
+    np.testing.assert_array_equal(ross(5 - 10 * x, labels), found.astype(np.float32))
+    null = np.asarray(ross(x, rng.integers(0, 3, (40, 300))), float)
+    assert abs(null.mean()) < 4 * standard_error(null)  # the plug-in estimate is .0033 high
+    constant = np.ones_like(x)
+    np.testing.assert_allclose(ross(constant, labels), 0, atol=2e-6)
+    np.testing.assert_allclose(ksg(constant, rng.normal(size=x.shape).astype(np.float32)), 0, atol=2e-6)
+
+
+def test_neighbour_estimates_of_a_saturated_variable():
+    """Half of the values are one number, the others continuous: I = I(hard part) + I(soft part) / 2."""
+    rng = np.random.default_rng(22)
+    hard = rng.random((40, 300, 1)) < 0.5
+    z = rng.normal(size=hard.shape)
+    x = np.where(hard, 5.0, z).astype(np.float32)
+    y = np.where(hard, 5.0, 0.8 * z + 0.6 * rng.normal(size=z.shape)).astype(np.float32)
+    found = np.asarray(ksg(x, y), float)
+    assert abs(found.mean() - (np.log(2) - 0.25 * np.log1p(-0.64))) < 4 * standard_error(found) + 0.01
+    labels = (hard[..., 0] | (z[..., 0] > 0)).astype(np.int32)  # 3/4 and 1/4, known from x
+    found = np.asarray(ross(x, labels), float)
+    assert abs(found.mean() + 0.75 * np.log(0.75) + 0.25 * np.log(0.25)) < 4 * standard_error(found) + 0.01
+
+
+def test_ksg_of_a_variable_with_itself_tells_the_sample_size_alone():
+    special = pytest.importorskip("scipy.special")
+    x = np.random.default_rng(23).standard_cauchy((2, 300, 1)).astype(np.float32)
+    np.testing.assert_allclose(ksg(x, x), special.digamma(300) - special.digamma(3), atol=1e-5)
+
+
 def test_neighbour_estimates_near_scikit_learn():
     """scikit-learn standardises, adds noise of 1e-10 and cuts at zero; with standardised x the rest must agree."""
     selection = pytest.importorskip("sklearn.feature_selection")
