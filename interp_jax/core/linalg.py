@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from interp_jax.core.types import Array
+from interp_jax.core.types import Array, ArrayLike
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -69,3 +69,84 @@ def reduce_columns(x: Array) -> tuple[Array, Array]:
         return x, jnp.eye(x.shape[1], dtype=x.dtype)
     basis, short = jnp.linalg.qr(x.T)
     return short.T, basis
+
+
+def inverse_sqrt(a: Array, *, eps: ArrayLike | None = None) -> Array:
+    """Give the symmetric inverse square root of a symmetric positive semidefinite `a [D, D]`.
+
+    `V diag(max(w, floor)^-1/2) V'` for `a = V diag(w) V'`, with `floor = eps |a|`, |a| the Frobenius norm: directions
+    without variance up to rounding stay finite, and no others change, where adding eps to the diagonal would change
+    all. eps: `[]`, ten roundings of the dtype by default.
+
+    The derivative is that of Daleckii and Krein (Higham 2008, theorem 3.11): in the eigenvectors' coordinates the
+    tangent is multiplied entry by entry with the divided differences of `w^-1/2`, which exist at equal eigenvalues,
+    where differentiating eigh gives NaN, and have a form without cancellation,
+
+        -1 / (s_i s_j (s_i + s_j)),    s = sqrt(w).
+
+    So has the second derivative. Forward and backward mode, vmap, and second derivatives by any mix are supported; the
+    second is NaN if an eigenvalue is below the floor, and a third, which differentiates eigh, at equal eigenvalues.
+    Only the symmetric part of `a` counts. A zero matrix gives NaN.
+
+    >>> import jax
+    >>> inverse_sqrt(4 * jnp.eye(2)).tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
+    >>> jax.grad(lambda a: inverse_sqrt(a).sum())(4 * jnp.eye(2)).tolist()
+    [[-0.0625, -0.0625], [-0.0625, -0.0625]]
+    """
+    chex.assert_rank(a, 2)
+    chex.assert_equal(*a.shape)
+    a = (a + a.T) / 2
+    eps = 10 * jnp.finfo(a.dtype).eps if eps is None else eps
+    floor = jnp.asarray(eps, a.dtype) * jnp.sqrt(jnp.sum(a * a))
+    return _inverse_sqrt(a, floor)
+
+
+@jax.custom_jvp
+def _inverse_sqrt(a: Array, floor: Array) -> Array:
+    values, vectors = jnp.linalg.eigh(a, symmetrize_input=False)
+    return _conjugate(vectors, jnp.diag(1 / jnp.sqrt(jnp.maximum(values, floor))))
+
+
+@_inverse_sqrt.defjvp
+def _inverse_sqrt_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    return _inverse_sqrt(*primals), _derivative(*primals, *tangents)
+
+
+@jax.custom_jvp
+def _derivative(a: Array, floor: Array, da: Array, dfloor: Array) -> Array:
+    """Give the derivative of `_inverse_sqrt` along a symmetric `da [D, D]` and `dfloor []`."""
+    values, vectors = jnp.linalg.eigh(a, symmetrize_input=False)
+    s = jnp.sqrt(jnp.maximum(values, floor))
+    s_i, s_j, low = s[:, None], s[None, :], values < floor
+    # Where one of two eigenvalues is held at the floor the quotient has their true distance below it; where both are,
+    # it is zero.
+    one = low[:, None] ^ low[None, :]
+    distance = jnp.where(one, values[:, None] - values[None, :], 1)
+    share = jnp.where(one, (s_i * s_i - s_j * s_j) / distance, ~(low[:, None] & low[None, :]))
+    inner = _conjugate(vectors.T, da) * (-share / (s_i * s_j * (s_i + s_j)))
+    return _conjugate(vectors, inner + jnp.diag(jnp.where(low, -0.5 * dfloor / (s * s * s), 0)))
+
+
+@_derivative.defjvp
+def _derivative_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """Add to the part that is linear the second derivative, by the second divided differences of `w^-1/2`.
+
+    (s_i + s_j + s_k) / (s_i s_j s_k (s_i + s_j) (s_i + s_k) (s_j + s_k)), summed over k as two products of matrices.
+    """
+    a, floor, da, _ = primals
+    da2, _, dda, ddfloor = tangents
+    values, vectors = jnp.linalg.eigh(a, symmetrize_input=False)
+    s = jnp.sqrt(jnp.maximum(values, floor))
+    s_i, s_k = s[:, None], s[None, :]
+    weight = 1 / (s_i * (s_i + s_k))
+    left, right = weight * _conjugate(vectors.T, da), weight.T * _conjugate(vectors.T, da2)
+    half = matmul(left, right) / (s_i + s_k) + matmul(left / s_k, right)
+    second = _conjugate(vectors, half + half.T)
+    linear = _derivative(a, floor, dda, ddfloor)
+    return _derivative(*primals), linear + jnp.where(jnp.any(values < floor), jnp.nan, second)
+
+
+def _conjugate(v: Array, a: Array) -> Array:
+    """Give `v a v'`."""
+    return matmul(matmul(v, a), v.T)

@@ -1,10 +1,13 @@
 """Shared linear algebra against float64."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 
-from interp_jax.core.linalg import centre_rows, compress_rows, matmul, reduce_columns
+from interp_jax.core.linalg import centre_rows, compress_rows, inverse_sqrt, matmul, reduce_columns
+from tests.oracles import whitening as oracle
 
 
 def test_products_ask_for_full_precision():
@@ -37,3 +40,91 @@ def test_reduced_columns_are_the_same_rows_in_fewer_coordinates(columns):
     assert short.shape == (8, min(8, columns))
     np.testing.assert_allclose(short @ basis.T, x, rtol=0, atol=2e-6)
     np.testing.assert_allclose(basis.T @ basis, np.eye(short.shape[1]), rtol=0, atol=2e-6)
+
+
+ROOT = jax.jit(inverse_sqrt)
+ALONG = jax.jit(lambda a, da: jax.jvp(inverse_sqrt, (a,), (da,))[1])
+BACK = jax.jit(lambda a, g: jax.vjp(inverse_sqrt, a)[1](g)[0])
+TWICE = jax.jit(lambda a, da, db: jax.jvp(lambda a: jax.jvp(inverse_sqrt, (a,), (da,))[1], (a,), (db,))[1])
+
+
+def symmetric(rng, d=6):
+    a = rng.normal(size=(d, d))
+    return a + a.T
+
+
+def repeated(rng):
+    """A matrix of eigenvalues 3, 3, 3, .2, .2, .01, and one that moves it off."""
+    q, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    return (q * np.array([3, 3, 3, 0.2, 0.2, 0.01])) @ q.T, symmetric(rng)
+
+
+def test_the_inverse_root_is_one_in_both_precisions():
+    rng = np.random.default_rng(0)
+    for condition, tolerance in ((1e2, 3e-5), (1e4, 3e-3)):
+        a = oracle.spectrum(rng, 6, condition)
+        np.testing.assert_allclose(ROOT(a.astype(np.float32)), oracle.inverse_sqrt(a), atol=tolerance)
+        with jax.enable_x64(True):
+            root = np.asarray(ROOT(a))
+        np.testing.assert_allclose(root @ a @ root, np.eye(6), atol=1e-11)
+
+
+@pytest.mark.parametrize("case", ["distinct", "repeated", "identity"])
+def test_derivatives_equal_differences_in_float64(case):
+    rng = np.random.default_rng(1)
+    a, da = {
+        "distinct": lambda: (oracle.spectrum(rng, 6, 1e3), symmetric(rng)),
+        "repeated": lambda: repeated(rng),
+        "identity": lambda: (0.7 * np.eye(6), symmetric(rng)),
+    }[case]()
+    db, g = symmetric(rng), symmetric(rng)
+    step = 1e-3 * np.linalg.eigvalsh(a)[0]
+    want = oracle.differences(oracle.inverse_sqrt, a, da, step)
+    with jax.enable_x64(True):
+        along, back, twice = map(np.asarray, (ALONG(a, da), BACK(a, g), TWICE(a, da, db)))
+        second = oracle.differences(lambda a: np.asarray(ALONG(a, da)), a, db, step)
+    size = np.abs(want).max()
+    np.testing.assert_allclose(along, want, atol=1e-7 * size)
+    np.testing.assert_allclose(np.sum(back * da), np.sum(g * want), rtol=1e-7)
+    np.testing.assert_allclose(twice, second, atol=1e-6 * np.abs(second).max())
+    np.testing.assert_allclose(ALONG(*map(np.float32, (a, da))), want, atol=3e-4 * size)
+
+
+def test_at_multiples_of_the_identity_the_derivatives_have_a_closed_form():
+    rng = np.random.default_rng(2)
+    da, db = (symmetric(rng).astype(np.float32) for _ in range(2))
+    for c in (1e-3, 1.0, 50.0):
+        a = c * np.eye(6, dtype=np.float32)
+        np.testing.assert_allclose(ROOT(a), np.eye(6) / np.sqrt(c), rtol=1e-6)
+        np.testing.assert_allclose(ALONG(a, da), -da / (2 * c**1.5), rtol=2e-5, atol=1e-5 * c**-1.5)
+        np.testing.assert_allclose(
+            TWICE(a, da, db), 3 / 8 * c**-2.5 * (da @ db + db @ da), rtol=1e-4, atol=1e-4 * c**-2.5
+        )
+
+
+def test_directions_without_variance_stay_at_the_floor():
+    """Rank 4 of 6: the root of the rest is that of eps times the norm, and so is its derivative, in float64."""
+    rng = np.random.default_rng(3)
+    q, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    a, da = (q * np.array([2, 1, 1, 0.5, 0, 0])) @ q.T, symmetric(rng)
+    floored = lambda a: oracle.inverse_sqrt(a, 0.01 * np.linalg.norm(a))  # noqa: E731
+    with jax.enable_x64(True):
+        f = partial(inverse_sqrt, eps=0.01)
+        root, along = jax.jit(lambda a, da: jax.jvp(f, (a,), (da,)))(a, da)
+        second = jax.jit(lambda a, da: jax.jvp(lambda a: jax.jvp(f, (a,), (da,))[1], (a,), (da,)))(a, da)[1]
+    np.testing.assert_allclose(root, floored(a), atol=1e-12)
+    np.testing.assert_allclose(along, oracle.differences(floored, a, da, 1e-5), atol=1e-6)
+    assert np.isnan(second).all()
+    assert np.isfinite(ROOT(np.diag(np.float32([1, 0, 0])))).all()
+    assert np.isnan(ROOT(np.zeros((3, 3), np.float32))).all()
+
+
+def test_a_batch_of_matrices_equals_one_by_one():
+    rng = np.random.default_rng(4)
+    a = np.stack([oracle.spectrum(rng, 6, 1e2), np.eye(6)]).astype(np.float32)
+    da = np.stack([symmetric(rng), symmetric(rng)]).astype(np.float32)
+    for f in (ALONG, BACK):
+        together = jax.vmap(f)(a, da)
+        for i in range(2):
+            alone = f(a[i], da[i])
+            np.testing.assert_allclose(together[i], alone, atol=2e-5 * np.abs(alone).max())
