@@ -124,11 +124,12 @@ def ksg(x: Array, y: Array, *, k: int = 3, block: int = 256) -> Array:
     `psi(N) + mean(psi(k) - psi(n_x + 1) - psi(n_y + 1))`, where n_x counts the samples closer in x than the k-th
     neighbour is in (x, y); distances are Chebyshev's. x: `[N, D]`, y: `[N, E]`; work O(N^2), memory O(block N).
 
-    A sample whose k-th neighbour is at no distance (repeated values: discrete, saturated or mixed variables) has the
-    number of samples equal to it for k, and n_x + 1 and n_y + 1 count those equal in x and in y, itself among them. So
-    discrete pairs have the plug-in estimate less its bias to first order; Gao et al. write log N for psi(N), which
-    leaves 1 / 2N of it. Of x with itself the estimate is `psi(N) - psi(k)` for every x without ties: that is no
-    entropy. A constant has 0. In more than a few dimensions it is far too low, which `k` does not mend.
+    Where values repeat (discrete, saturated or mixed variables), neighbours at the same distance all count: k becomes
+    the number of samples up to the k-th neighbour, and n_x + 1 and n_y + 1 those up to that distance in x and in y.
+    Where the distance is 0, the sample itself is among all three. So discrete pairs have the plug-in estimate less its
+    bias to first order (Gao et al. write log N for psi(N), which leaves 1 / 2N of it). Of x with itself the estimate is
+    `psi(N) - psi(k)` for every x without ties: that is no entropy. A constant has 0. In more than a few dimensions it
+    is far too low, which `k` does not mend.
 
     The scales of x and y matter at finite N: standardise first, and leave the values of a discrete variable further
     apart than neighbours of the other: then `ksg` is `ross`. N is the number of samples: the code of Parisini et al.
@@ -146,8 +147,7 @@ def ksg(x: Array, y: Array, *, k: int = 3, block: int = 256) -> Array:
         dx, dy = _chebyshev(x, i), _chebyshev(y, i)
         both = jnp.maximum(dx, dy)
         reach = _nearest(both, k)[-1]
-        own = jnp.where(reach > 0, k, 1 + jnp.sum(both == 0))
-        return jnp.stack([own, 1 + _closer(dx, reach), 1 + _closer(dy, reach)])
+        return jnp.stack([_within(each, reach) for each in (both, dx, dy)])
 
     each = digamma(_rows(within, n, block).astype(x.dtype))
     return _defined(float(special.digamma(n)) + jnp.mean(each[:, 0] - each[:, 1] - each[:, 2]), x, y)
@@ -160,8 +160,8 @@ def ross(x: Array, labels: Array, *, k: int = 3, block: int = 256) -> Array:
     same label. x: `[N, D]`, labels: `[N]` integers. Labels seen once are left out and smaller classes use
     `k_i = N_label - 1`, as in scikit-learn; NaN if every label is seen once.
 
-    Where that neighbour is at no distance, k_i and m_i count the samples equal to this one, of its label and of all,
-    itself among them: a hard concept has the plug-in estimate less its bias, a constant 0. (Ross's formula
+    Neighbours at the same distance all count, in k_i and in m_i, and at distance 0 the sample itself: a hard concept
+    has the plug-in estimate less its bias, a constant and a single label 0. (Ross's formula
     alone finds information in a constant; scikit-learn adds noise of 1e-10 deviations to x instead, and the code of
     Parisini et al. of 1e-10 means.)
     """
@@ -176,8 +176,7 @@ def ross(x: Array, labels: Array, *, k: int = 3, block: int = 256) -> Array:
         distance = jnp.where(kept, _chebyshev(x, i), jnp.inf)
         same = jnp.where(labels == labels[i], distance, jnp.inf)
         reach = _nearest(same, k)[number[i] - 1]
-        own = jnp.where(reach > 0, number[i], 1 + jnp.sum(same == 0))
-        return jnp.stack([own, total[i], 1 + _closer(distance, reach)])
+        return jnp.stack([_within(same, reach), total[i], _within(distance, reach)])
 
     each = digamma(_rows(within, n, block).astype(x.dtype))
     rest = jnp.sum(jnp.where(kept, each[:, 0] - each[:, 1] - each[:, 2], 0.0))
@@ -298,9 +297,10 @@ def _chebyshev(x: Array, i: Array) -> Array:
     return jnp.where(jnp.arange(x.shape[0]) == i, jnp.inf, distance)
 
 
-def _closer(distance: Array, reach: Array) -> Array:
-    """Count the distances `[N]` under `reach`; where that is 0, those that are 0."""
-    return jnp.where(reach > 0, jnp.sum(distance < reach), jnp.sum(distance == 0))
+def _within(distance: Array, reach: Array) -> Array:
+    """Count the distances `[N]` up to `reach`, at least one more than below it; at 0 the sample itself too."""
+    inside = jnp.sum(distance <= reach)
+    return jnp.where(reach > 0, jnp.maximum(inside, 1 + jnp.sum(distance < reach)), 1 + inside)
 
 
 def _nearest(distance: Array, k: int) -> Array:

@@ -145,6 +145,7 @@ def test_neighbour_estimates_of_discrete_values():
     assert abs(null.mean()) < 4 * standard_error(null)  # the plug-in estimate is .0033 high
     constant = np.ones_like(x)
     np.testing.assert_allclose(ross(constant, labels), 0, atol=2e-6)
+    np.testing.assert_allclose(ross(np.clip(rng.normal(size=x.shape), -0.3, 1), 0 * labels), 0, atol=2e-6)
     np.testing.assert_allclose(ksg(constant, rng.normal(size=x.shape).astype(np.float32)), 0, atol=2e-6)
 
 

@@ -33,8 +33,8 @@ def distance(x, i, j):
 def ksg(x, y, k):
     """Kraskov, Stoegbauer and Grassberger 2004, eq. 8, with its definitions of epsilon and n_x.
 
-    Samples with ties as in Gao, Kannan, Oh and Viswanath 2017, algorithm 1, every count with the sample itself, and
-    psi(N) for their log N.
+    Ties as in Gao, Kannan, Oh and Viswanath 2017, algorithm 1: counts are of all samples up to the distance, at 0 with
+    the sample itself. psi(N) for their log N, and in all counts ties at distances other than 0 as well.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     n, terms = len(x), []
@@ -42,16 +42,15 @@ def ksg(x, y, k):
         others = [j for j in range(n) if j != i]
         dx, dy = (np.array([distance(v, i, j) for j in others]) for v in (x, y))
         half_epsilon = np.sort(np.maximum(dx, dy))[k - 1]
-        if half_epsilon == 0:
-            counts = np.sum((dx == 0) & (dy == 0)) + 1, np.sum(dx == 0) + 1, np.sum(dy == 0) + 1
-        else:
-            counts = k, np.sum(dx < half_epsilon) + 1, np.sum(dy < half_epsilon) + 1
+        counts = [np.sum(d <= half_epsilon) + (half_epsilon == 0) for d in (np.maximum(dx, dy), dx, dy)]
+        if half_epsilon > 0:  # eq. 8: n + 1, though the neighbour at the distance may be nearer in this one
+            counts[1:] = [max(c, np.sum(d < half_epsilon) + 1) for c, d in zip(counts[1:], (dx, dy), strict=True)]
         terms.append(digamma(counts[0]) - digamma(counts[1]) - digamma(counts[2]))
     return digamma(n) + np.mean(terms)
 
 
 def ross(x, labels, k):
-    """Ross 2014, eq. 2: m_i counts the neighbours nearer than the k-th, and one for that; ties as in ksg."""
+    """Ross 2014, eq. 2: m_i counts the neighbours within the distance, the k-th included; ties as in ksg."""
     x = np.asarray(x, float)
     seen = [i for i in range(len(x)) if np.sum(labels == labels[i]) > 1]
     terms = []
@@ -59,10 +58,8 @@ def ross(x, labels, k):
         same = [j for j in seen if j != i and labels[j] == labels[i]]
         own = min(k, len(same))
         reach = np.sort([distance(x, i, j) for j in same])[own - 1]
-        m = 1 + sum(distance(x, i, j) < reach for j in seen if j != i)
-        if reach == 0:
-            own = 1 + sum(distance(x, i, j) == 0 for j in same)
-            m = 1 + sum(distance(x, i, j) == 0 for j in seen if j != i)
+        own = sum(distance(x, i, j) <= reach for j in same) + (reach == 0)
+        m = sum(distance(x, i, j) <= reach for j in seen if j != i) + (reach == 0)
         terms.append(digamma(own) - digamma(len(same) + 1) - digamma(m))
     return digamma(len(seen)) + np.mean(terms)
 

@@ -1,8 +1,8 @@
 """InfoMEC: modularity, compactness and explicitness from normalised information (Hsu et al. 2023, section 4).
 
 The information of a continuous latent with a factor is Ross's nearest-neighbour estimate, in one dimension by bisection
-in sorted values: exactly `core.information.ross`, at N log N. It is divided by the factor's entropy. Latents whose
-range is below a twentieth of the largest are left out.
+in sorted values: `core.information.ross` of values without ties, at N log N. It is divided by the factor's entropy.
+Latents whose range is below a twentieth of the largest are left out.
 """
 
 from typing import NamedTuple
