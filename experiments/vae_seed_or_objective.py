@@ -8,7 +8,20 @@ important than the choice of the objective"; by memory, the objective explains 3
 shares are of the sum of squares, which credits a factor for having levels: strengths nest in methods, and here the
 variance is split into nested components (`core.variance`). The replicate is a seed: a seed is left out of all cells at
 once (`core.bootstrap.pseudo_values`), so that methods and strengths count as those that they are and not as drawn ones.
-A component estimated below zero counts as zero: a share is not smooth there, and its interval near zero is rough.
+
+The estimand is what the shares would be with seeds without number. Components may be below zero (methods that differ
+less than their strengths would make them) and are not cut there: cut, a share is not smooth, and the interval of a
+small one covered as little as 66%. Coverage in per cent of the nominal 95% intervals, shares of method, strength and
+seed, normal scores (3,000 simulations, 1,000 for 50 seeds; tests/experiments/test_vae_seed_or_objective.py):
+
+    methods x strengths, seeds      6 x 6, 3         6 x 6, 5         6 x 6, 10        6 x 6, 50        6 x 2, 8
+    shares .3, .3, .4            94.9 96.4 97.5   95.2 96.4 96.6   94.8 95.9 96.7   94.5 94.9 94.5   94.9 95.2 95.9
+           .05, .5, .45          95.1 96.8 97.5   95.3 96.5 96.9   94.8 96.3 96.8   95.0 95.3 95.1   94.7 95.4 95.7
+           0, .3, .7             95.5 96.9 97.1   95.4 97.4 97.4   94.8 96.7 97.1   95.0 95.4 95.4   95.3 95.1 96.0
+           0, 0, 1               96.8 98.3 98.4   97.7 98.9 99.0   98.1 98.9 99.0   98.9 98.4 99.2   98.6 97.8 98.6
+
+Where the spread of seeds differed between cells, or half of a seed's variance was an effect that all cells share,
+coverage was 90 to 99.
 """
 
 import dataclasses
@@ -44,9 +57,11 @@ class Settings(cli.Settings):
 
 
 def shares(rows: dict[str, Numpy], scores: tuple[str, ...], index: Numpy) -> Numpy:
-    """Give the shares of variance of each score, `[scores, 3]`, in these rows."""
+    """Give the shares of variance of each score, `[scores, 3]`, in these rows; below zero where a component is."""
     labels = rows["method"][index], rows["strength"][index]
-    return np.stack([nested_components(rows[name][index], *labels).shares for name in scores])
+    found = [nested_components(rows[name][index], *labels) for name in scores]
+    parts = np.array([[each.objective.estimate, each.strength.estimate, each.seed.estimate] for each in found])
+    return parts / parts.sum(1, keepdims=True)
 
 
 def values(rows: dict[str, Numpy], scores: tuple[str, ...]) -> Numpy:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import vae_seed_or_objective as experiment
+from interp_jax.core.intervals import student
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
 from tests.experiments import studies
@@ -58,3 +59,28 @@ def test_without_a_study_it_says_what_to_run(tmp_path, capsys):
     with pytest.raises(SystemExit):
         call(tmp_path, "--scores", "beauty")
     assert "got 'beauty'" in capsys.readouterr().err
+
+
+def simulated(parts, strengths, seeds, number):
+    """Rows of 6 methods with `number` scores, whose components are exactly `parts` but for the noise of the seeds."""
+    method, strength, seed = parts
+    rng = np.random.default_rng(0)
+    of_cell = rng.standard_normal((number, 6, strengths))
+    of_cell -= of_cell.mean(2, keepdims=True)
+    of_cell *= np.sqrt(strength / of_cell.var(2, ddof=1).mean(1))[:, None, None]
+    of_method = rng.standard_normal((number, 6, 1))
+    of_method *= np.sqrt((method + strength / strengths) / of_method.var(1, ddof=1))[:, None]
+    y = (of_method + of_cell)[..., None] + np.sqrt(seed) * rng.standard_normal((number, 6, strengths, seeds))
+    place = dict(zip(("method", "strength", "seed"), np.indices(y.shape[1:]).reshape(3, -1), strict=True))
+    return place | {f"score {i}": one.ravel() for i, one in enumerate(y)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strengths", "seeds"), [(6, 5), (6, 10), (2, 8)])
+@pytest.mark.parametrize("parts", [(0.3, 0.3, 0.4), (0.05, 0.5, 0.45), (0.0, 0.3, 0.7)])
+def test_intervals_of_shares_cover(parts, strengths, seeds):
+    """A thousand scores, each with its interval: standard error .7 points."""
+    rows = simulated(parts, strengths, seeds, 1000)
+    found = student(experiment.values(rows, tuple(f"score {i}" for i in range(1000))))
+    covered = 100 * ((found.low <= parts) & (found.high >= parts)).mean(0)
+    assert np.all((covered > 92.5) & (covered < 99))
