@@ -1,8 +1,8 @@
 """What do representations tell of a label that their concepts do not? Training and measuring for `data.irrelevant`.
 
-Examples are shared by all runs; a seed has its own order of them, of which the last so many are for testing, and its
-own concept labels where these are random. A run is a cell of a design, `Cell`, and carries it with its state, so that
-`Sweep.map` can measure it on the examples that it has not seen.
+The data are the same for all runs; a run is a cell of a design, the numbers that a sweep gives it by name. A `Split`
+makes of both the examples in an order of the run's own, the last of them for testing, with what training is told of
+their concepts. The state of a run carries its cell, so that `Sweep.map` can measure it on what it has not seen.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from interp_jax.concepts import losses, metrics, whitening
@@ -27,28 +26,25 @@ from interp_jax.models.nets import Net
 from interp_jax.train.trainer import Metrics, Trainer
 
 
-class Examples(NamedTuple):
-    """All examples, N of them.
+class Part(NamedTuple):
+    """Examples in the order of a run, those for training first.
 
-    inputs: `[N, ...]`. labels: `[N]` int32, 0 or 1. counts: `[N]` float32, 1 where an example is one of the task, 0 if
-    it only shows concepts. concepts: `[V, S, N, k]` float32, V sets of labels for each of S seeds; NaN where unknown.
-    orders: `[S, N]` int32, a permutation for each seed.
+    inputs: `[N, ...]`. labels: `[N]` int32, 0 or 1. concepts: `[N, k]` float32, the truth. taught: `[N, k]`, what
+    training is told, NaN where nothing. fitted, tested: `[N]` float32, 1 for examples of the task on either side, 0
+    for those that only show concepts.
     """
 
     inputs: Array
     labels: Array
-    counts: Array
     concepts: Array
-    orders: Array
+    taught: Array
+    fitted: Array
+    tested: Array
 
 
-class Cell(NamedTuple):
-    """What a run is. seed, variant: of the concepts' labels. known: how many of the k are learnt. task: its weight."""
-
-    seed: Array
-    variant: Array
-    known: Array
-    task: Array
+Cell = dict[str, Array]
+Split = Callable[[PyTree, Cell], Part]
+"""`(data, cell) -> Part`."""
 
 
 class Held(NamedTuple):
@@ -58,55 +54,28 @@ class Held(NamedTuple):
     cell: Cell
 
 
-class Part(NamedTuple):
-    """The examples in a seed's order. fitted, tested: `[N]` float32, 1 for those of the task on either side.
-
-    concepts: `[N, k]`, of the run's variant, 0 beyond what is known.
-    """
-
-    inputs: Array
-    labels: Array
-    concepts: Array
-    fitted: Array
-    tested: Array
+def order(key: Key, seed: ArrayLike, count: int) -> Array:
+    """Draw a random order of `count` examples for a seed, which may be float32 as a sweep gives it: `[count]` int32."""
+    return jax.random.permutation(keys.at(key, jnp.asarray(seed).astype(jnp.int32)), count).astype(jnp.int32)
 
 
-def orders(key: Key, seeds: int, count: int) -> Array:
-    """Draw a random order of `count` examples for each seed, `[seeds, count]` int32; more seeds change none."""
-    checks.whole(1, seeds=seeds, count=count)
-    return jnp.stack([jax.random.permutation(keys.at(key, i), count) for i in range(seeds)]).astype(jnp.int32)
+def sides(counts: Array, held_out: int) -> tuple[Array, Array]:
+    """Give the `fitted` and `tested` of a Part from `counts [N]`, 1 for examples of the task, in the run's order."""
+    train = jnp.arange(len(counts)) < len(counts) - held_out
+    return counts * train, counts * ~train
 
 
-def dealt(key: Key, concepts: ArrayLike, order: ArrayLike, held_out: int) -> Array:
-    """Deal one seed's concept labels `[N, k]` out at random among its training examples; those for testing keep theirs.
-
-    The control for what training on concepts does whatever they mean: each label is as frequent as it was.
-    """
-    train = np.asarray(order)[: len(np.asarray(order)) - held_out]
-    shuffled = np.array(concepts, np.float32)
-    shuffled[train] = shuffled[train[np.asarray(jax.random.permutation(key, len(train)))]]
-    return jnp.asarray(shuffled)
-
-
-def part(data: Examples, cell: Cell, held_out: int) -> Part:
-    """Put the examples in the order of a run's seed, the last `held_out` for testing."""
-    rows = data.orders[_at(cell.seed)]
-    concepts = data.concepts[_at(cell.variant), _at(cell.seed)][rows]
-    train = jnp.arange(len(rows)) < len(rows) - held_out
-    counts = data.counts[rows]
-    known = jnp.broadcast_to(_known(cell, concepts.shape[-1])[None], concepts.shape)
-    return Part(data.inputs[rows], data.labels[rows], jnp.where(known, concepts, 0), counts * train, counts * ~train)
-
-
-def training(model: ConceptModel, cell: Cell, *, lr: ArrayLike, held_out: int, batch: int) -> Trainer:
-    """Train a concept model on concepts, and with `cell.task` times the loss of the task; a step is an epoch.
+def training(
+    model: ConceptModel, split: Split, cell: Cell, *, lr: ArrayLike, task: ArrayLike, held_out: int, batch: int
+) -> Trainer:
+    """Train a concept model on concepts, and with `task` times the loss of the task; a step is an epoch.
 
     With a weight of 0 the head is not trained, and the concepts know nothing of the label: the first half of sequential
     training, of which a readout is the second. Examples that are none of the task teach concepts alone.
     """
     checks.whole(1, held_out=held_out)
-    inner = joint(model, Recipe(batch=batch, task_loss=_task_loss), lr=lr, task_weight=cell.task)
-    return _holding(inner, cell, lambda data: _taught(data, cell, held_out))
+    inner = joint(model, Recipe(batch=batch, task_loss=_task_loss), lr=lr, task_weight=task)
+    return _holding(inner, split, cell, held_out)
 
 
 def whitened_training(
@@ -114,14 +83,15 @@ def whitened_training(
     layer: whitening.Whitening,
     after: Net,
     optimizer: optax.GradientTransformation,
+    split: Split,
     cell: Cell,
     *,
     held_out: int,
     batch: int,
 ) -> Trainer:
-    """Train a network on the task, and turn its whitened axes towards training examples that show each concept.
+    """Train a network on the task, and turn its whitened axes to training examples that show each concept.
 
-    A step is a batch.
+    A step is as many batches as an epoch has, of examples drawn with replacement.
     """
 
     def draw(data: ConceptSet, key: Key, t: Array) -> tuple[Array, Array]:
@@ -132,13 +102,20 @@ def whitened_training(
         return losses.mean(jax.vmap(_task_loss)(outputs, labels)), {}
 
     def examples(data: ConceptSet, key: Key, t: Array) -> Array:
-        shows = (data.concepts[:, : layer.concepts] == 1).T * 1.0
+        shows = (data.concepts == 1).T * 1.0
         own = jax.random.split(keys.at(key, t), layer.concepts)
         rows = jax.vmap(lambda k, p: jax.random.choice(k, len(p), (batch,), p=p / p.sum()))(own, shows)
         return data.inputs[rows]
 
     inner = whitening.trainer(before, layer, after, loss, draw, examples, optimizer)
-    return _holding(inner, cell, lambda data: _taught(data, cell, held_out))
+
+    def epoch(state: PyTree, data: ConceptSet, t: Array) -> tuple[PyTree, Metrics]:
+        count = len(data.labels) // batch
+        steps = t * count + jnp.arange(count)
+        state, seen = jax.lax.scan(lambda state, i: inner.step(state, data, i), state, steps)
+        return state, jax.tree.map(jnp.mean, seen)
+
+    return _holding(Trainer(inner.init, epoch), split, cell, held_out)
 
 
 def told(
@@ -216,36 +193,20 @@ def _each(f: Callable[[Array], PyTree], columns: Mapping[str, Array]) -> dict[st
     return out
 
 
-def _holding(inner: Trainer, cell: Cell, pick: Callable[[Examples], PyTree]) -> Trainer:
-    """Give a Trainer its run's data, and let its state carry what the run is."""
-    numbers = Cell(*(jnp.asarray(value, jnp.float32) for value in cell))
+def _holding(inner: Trainer, split: Split, cell: Cell, held_out: int) -> Trainer:
+    """Give a Trainer its run's training examples, and let its state carry what the run is."""
+    numbers = {name: jnp.asarray(value, jnp.float32) for name, value in cell.items()}
 
-    def step(held: Held, data: Examples, t: Array) -> tuple[Held, Metrics]:
-        state, seen = inner.step(held.state, pick(data), t)
+    def step(held: Held, data: PyTree, t: Array) -> tuple[Held, Metrics]:
+        found = jax.tree.map(lambda leaf: leaf[:-held_out], split(data, held.cell))
+        labels = jnp.where(found.fitted > 0, found.labels, -1)
+        state, seen = inner.step(held.state, ConceptSet(found.inputs, found.taught, labels), t)
         return Held(state, held.cell), seen
 
     return Trainer(lambda key: Held(inner.init(key), numbers), step)
-
-
-def _taught(data: Examples, cell: Cell, held_out: int) -> ConceptSet:
-    """Give a run's training examples: unknown concepts are NaN, labels -1 where an example is none of the task."""
-    rows = data.orders[_at(cell.seed)][:-held_out]
-    concepts = data.concepts[_at(cell.variant), _at(cell.seed)][rows]
-    known = jnp.broadcast_to(_known(cell, concepts.shape[-1])[None], concepts.shape)
-    labels = jnp.where(data.counts[rows] > 0, data.labels[rows], -1)
-    return ConceptSet(data.inputs[rows], jnp.where(known, concepts, jnp.nan), labels)
 
 
 def _task_loss(logits: Array, label: Array) -> losses.Terms:
     """Give the loss of a binary task, nothing where the label is -1."""
     found, there = losses.task_loss()(logits, jnp.maximum(label, 0)), label >= 0
     return losses.Terms(found.loss * there, found.weight * there)
-
-
-def _known(cell: Cell, count: int) -> Array:
-    return jnp.arange(count) < cell.known
-
-
-def _at(number: ArrayLike) -> Array:
-    """Give an index from a number of a sweep, which are float32."""
-    return jnp.asarray(number).astype(jnp.int32)

@@ -79,16 +79,22 @@ def inside(spaces: HalfSpaces, image: Array) -> Array:
     return (along < spaces.offsets).astype(jnp.float32)
 
 
+def first_of(digits: Labelled, classes: Sequence[int], each: int) -> Labelled:
+    """Take the first `each` images of some digits, or all there are, in their order."""
+    checks.whole(1, each=each)
+    labels = np.asarray(digits.labels)
+    rows = np.concatenate([np.flatnonzero(labels == name)[:each] for name in classes])
+    return _only(digits, np.isin(np.arange(len(labels)), rows))
+
+
 def random_concepts(
     digits: Labelled, key: Key, count: int, *, classes: Sequence[int] = (0, 1, 6, 7), each: int = 500
 ) -> ConceptSet:
     """Take the first `each` images of some digits, with `count` random concepts; the label is the parity."""
-    checks.whole(1, each=each)
-    labels = np.asarray(digits.labels)
-    rows = np.sort(np.concatenate([np.flatnonzero(labels == name)[:each] for name in classes]))
-    images = jnp.asarray(np.asarray(digits.images)[rows])
+    found = first_of(digits, classes, each)
+    images = jnp.asarray(found.images)
     spaces = random_half_spaces(key, images, count)
-    return _typed(images, jax.vmap(lambda x: inside(spaces, x))(images), labels[rows] % 2)
+    return _typed(images, jax.vmap(lambda x: inside(spaces, x))(images), np.asarray(found.labels) % 2)
 
 
 def majority(key: Key) -> ConceptSet:

@@ -5,7 +5,6 @@ import optax
 import pytest
 
 from interp_jax.concepts import bottleneck, irrelevant, whitening
-from interp_jax.concepts.irrelevant import Cell, Examples
 from interp_jax.models.nets import Dense, LeakyMLP, functional
 
 N, HELD = 60, 20
@@ -20,18 +19,24 @@ MODEL = bottleneck.bottleneck(functional(LeakyMLP((8, 2)), jnp.zeros(3)), linear
 
 @pytest.fixture(scope="module")
 def data():
-    """Two seeds, two variants of the labels; the third concept column does not exist."""
+    """Inputs, labels, which examples are of the task, and concepts."""
     rng = np.random.default_rng(0)
-    concepts = rng.integers(0, 2, (2, 2, N, 2)).astype(np.float32)
-    return Examples(
+    return (
         jnp.asarray(rng.standard_normal((N, 3)), jnp.float32), jnp.asarray(rng.integers(0, 2, N), jnp.int32),
-        jnp.asarray(rng.integers(0, 2, N), jnp.float32), jnp.asarray(concepts),
-        irrelevant.orders(jax.random.key(1), 2, N),
+        jnp.asarray(rng.integers(0, 2, N), jnp.float32), jnp.asarray(rng.integers(0, 2, (N, 2)), jnp.float32),
     )  # fmt: skip
 
 
-def cell(seed=1, variant=0, known=2, task=1):
-    return Cell(*map(jnp.float32, (seed, variant, known, task)))
+def split(data, cell):
+    """Order by the run's seed; only the first `known` concepts are taught."""
+    rows = irrelevant.order(jax.random.key(1), cell["seed"], N)
+    inputs, labels, counts, concepts = (leaf[rows] for leaf in data)
+    taught = jnp.where(jnp.broadcast_to(jnp.arange(2)[None] < cell["known"], (N, 2)), concepts, jnp.nan)
+    return irrelevant.Part(inputs, labels, concepts, taught, *irrelevant.sides(counts, HELD))
+
+
+def cell(seed=1, known=2):
+    return {"seed": jnp.float32(seed), "known": jnp.float32(known)}
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +44,8 @@ def trained():
     """Give the params after one epoch."""
 
     @jax.jit
-    def run(data, cell):
-        trainer = irrelevant.training(MODEL, cell, lr=1e-2, held_out=HELD, batch=20)
+    def run(data, cell, task=1.0):
+        trainer = irrelevant.training(MODEL, split, cell, lr=1e-2, task=task, held_out=HELD, batch=20)
         return trainer.step(trainer.init(jax.random.key(0)), data, 0)[0].state.params
 
     return run
@@ -51,9 +56,8 @@ def whitened():
     @jax.jit
     def run(data, cell):
         parts = functional(LeakyMLP((8, 4)), jnp.zeros(3)), whitening.Whitening(4, 2, whitening.mean), linear(4, 1)
-        trainer = irrelevant.whitened_training(*parts, optax.sgd(0.1), cell, held_out=HELD, batch=10)
-        state = trainer.init(jax.random.key(0))
-        found = trainer.step(state, data, 29)[0].state  # the axes are aligned after this step
+        trainer = irrelevant.whitened_training(*parts, optax.sgd(0.1), split, cell, held_out=HELD, batch=10)
+        found = trainer.step(trainer.init(jax.random.key(0)), data, 7)[0].state  # steps 28 to 31, axes are aligned
         return found.params, found.stats
 
     return run
@@ -63,60 +67,50 @@ def same(a, b):
     return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
-def test_orders_are_permutations_of_their_own_that_more_seeds_do_not_change():
-    few, many = (np.asarray(irrelevant.orders(jax.random.key(0), seeds, 9)) for seeds in (2, 4))
-    np.testing.assert_array_equal(np.sort(many, 1), np.tile(np.arange(9), (4, 1)))
-    np.testing.assert_array_equal(few, many[:2])
-    assert len(np.unique(many, axis=0)) == 4
+def test_an_order_is_a_permutation_of_its_seeds_own():
+    found = np.stack([irrelevant.order(jax.random.key(0), jnp.float32(seed), 9) for seed in range(4)])
+    np.testing.assert_array_equal(np.sort(found, 1), np.tile(np.arange(9), (4, 1)))
+    assert len(np.unique(found, axis=0)) == 4
 
 
-def test_labels_are_dealt_out_among_training_examples_alone(data):
-    before, order = np.asarray(data.concepts[0, 0]), np.asarray(data.orders[0])
-    after = np.asarray(irrelevant.dealt(jax.random.key(0), before, order, HELD))
-    train, test = order[:-HELD], order[-HELD:]
-    np.testing.assert_array_equal(after[test], before[test])
-    assert sorted(after[train].tolist()) == sorted(before[train].tolist())
-    assert not np.array_equal(after[train], before[train])
+def test_sides_divide_the_task(data):
+    fitted, tested = irrelevant.sides(data[2], HELD)
+    np.testing.assert_array_equal(fitted + tested, data[2])
+    assert not fitted[-HELD:].any()
+    assert not tested[:-HELD].any()
 
 
 @pytest.mark.parametrize("which", ["trained", "whitened"])
 def test_no_example_for_testing_is_seen(data, which, request):
     run = request.getfixturevalue(which)
-    test = data.orders[1][-HELD:]
-    spoilt = data._replace(
-        inputs=data.inputs.at[test].set(jnp.nan), labels=data.labels.at[test].set(1 - data.labels[test]),
-        concepts=data.concepts.at[0, 1, test].set(jnp.nan),
+    test = irrelevant.order(jax.random.key(1), 1, N)[-HELD:]
+    inputs, labels, counts, concepts = data
+    spoilt = (
+        inputs.at[test].set(jnp.nan), labels.at[test].set(1 - labels[test]), counts.at[test].set(1 - counts[test]),
+        concepts.at[test].set(jnp.nan),
     )  # fmt: skip
     found = run(spoilt, cell())
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found) if leaf.dtype == jnp.float32)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     assert same(run(data, cell()), found)
 
 
-def test_what_is_not_known_and_what_is_not_the_task_teach_nothing(data, trained):
+def test_what_is_not_taught_and_what_is_not_the_task_teach_nothing(data, trained):
+    inputs, labels, counts, concepts = data
     first = trained(data, cell(known=1))
-    other = data._replace(concepts=data.concepts.at[..., 1].set(1 - data.concepts[..., 1]))
+    other = inputs, labels, counts, concepts.at[:, 1].set(1 - concepts[:, 1])
     assert same(first, trained(other, cell(known=1)))
     assert not same(first, trained(other, cell(known=2)))
-    labels = jnp.where(data.counts > 0, data.labels, 1 - data.labels)
-    assert same(first, trained(data._replace(labels=labels), cell(known=1)))
-    blind = trained(data, cell(task=0))
-    assert same(blind, trained(data._replace(labels=1 - data.labels), cell(task=0)))
+    outside = jnp.where(counts > 0, labels, 1 - labels)
+    assert same(first, trained((inputs, outside, counts, concepts), cell(known=1)))
+    blind = trained(data, cell(), 0.0)
+    assert same(blind, trained((inputs, 1 - labels, counts, concepts), cell(), 0.0))
 
 
-def test_a_cell_names_its_seed_and_its_labels(data, trained):
-    runs = [trained(data, cell(seed=seed, variant=variant)) for seed in (0, 1) for variant in (0, 1)]
-    assert not any(same(runs[0], other) for other in runs[1:])
-
-
-def test_a_part_has_the_examples_in_the_order_of_its_seed(data):
-    found = irrelevant.part(data, cell(seed=1, variant=1, known=1), HELD)
-    order = np.asarray(data.orders[1])
-    np.testing.assert_array_equal(found.inputs, np.asarray(data.inputs)[order])
-    np.testing.assert_array_equal(found.concepts[:, 0], np.asarray(data.concepts)[1, 1, order, 0])
-    assert not found.concepts[:, 1].any()
-    np.testing.assert_array_equal(found.fitted + found.tested, np.asarray(data.counts)[order])
-    assert not found.fitted[-HELD:].any()
-    assert not found.tested[:-HELD].any()
+def test_axes_turn_to_the_concepts(data, whitened):
+    _, stats = whitened(data, cell())
+    turned = np.asarray(stats.rotation)
+    assert np.abs(turned - np.eye(4)).max() > 0.1
+    np.testing.assert_allclose(turned @ turned.T, np.eye(4), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +121,7 @@ def large():
     train = np.arange(400) < 280
     return irrelevant.Part(
         jnp.asarray(rng.standard_normal((400, 3)) @ np.diag([3, 2, 1]), jnp.float32), jnp.asarray(label, jnp.int32),
-        jnp.asarray(rng.integers(0, 2, (400, 2)), jnp.float32), jnp.asarray(count & train, jnp.float32),
+        *[jnp.asarray(rng.integers(0, 2, (400, 2)), jnp.float32)] * 2, jnp.asarray(count & train, jnp.float32),
         jnp.asarray(count & ~train, jnp.float32),
     )  # fmt: skip
 

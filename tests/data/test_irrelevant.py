@@ -78,3 +78,10 @@ def test_majority_is_the_toy_with_its_variances(key):
     np.testing.assert_array_equal(found.labels, found.concepts.sum(1) >= 2)
     square = found.inputs[:, 6]  # four times a chi-square of three degrees
     assert abs(square.mean() - 12) < 4 * (16 * 6 / 4000) ** 0.5
+
+
+def test_the_first_of_some_digits_or_all_there_are(digits):
+    found = irrelevant.first_of(digits, (3, 7), 2)
+    np.testing.assert_array_equal(found.labels, [3, 7, 3, 7])
+    np.testing.assert_array_equal(found.images, digits.images[[3, 7, 13, 17]])
+    assert len(irrelevant.first_of(digits, (3,), 1000).labels) == 40
