@@ -84,7 +84,7 @@ def mixture(values: Array, embeddings: Array) -> Array:
     [[1.0, 2.0]]
     """
     true, false = jnp.split(embeddings, 2, axis=1)
-    return values[:, None] * true + (1 - values)[:, None] * false
+    return false + values[:, None] * (true - false)  # a quarter less to read and write than the sum of two products
 
 
 def rand_int(probability: ArrayLike = 0.25, *, shared: bool = False) -> Giver:

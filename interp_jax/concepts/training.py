@@ -94,7 +94,7 @@ class Parted(NamedTuple):
     metrics: Metrics
 
 
-Objective = Callable[[PyTree, ConceptSet, Key], Parted]
+Objective = Callable[[PyTree, ConceptSet, Given | None, Key], Parted]
 
 
 def joint(
@@ -120,14 +120,15 @@ def joint(
     """
     checks.not_negative(concept_weight=concept_weight, task_weight=task_weight)
 
-    def objective(params: PyTree, batch: ConceptSet, key: Key) -> Parted:
-        first, second = jax.random.split(key)
-        given = None if give is None else give(first, batch.concepts)
-        concept, task = _losses(model, recipe, params, batch, given, second)
+    def objective(params: PyTree, batch: ConceptSet, given: Given | None, key: Key) -> Parted:
+        concept, task = _losses(model, recipe, params, batch, given, key)
         total = jnp.asarray(concept_weight * concept + task_weight * task)
         return Parted(total, dict.fromkeys(PARTS, total), {"concept_loss": concept, "task_loss": task})
 
-    return _trainer(model, recipe, lr, lambda state, data, t: _epoch(state, data, t, objective, PARTS, recipe))
+    def epoch(state: Fitting, data: ConceptSet, t: Array) -> tuple[Fitting, Metrics]:
+        return _epoch(state, data, t, objective, PARTS, recipe, give)
+
+    return _trainer(model, recipe, lr, epoch)
 
 
 def sequential(model: ConceptModel, recipe: Recipe, *, lr: ArrayLike, epochs: int) -> Trainer:
@@ -138,11 +139,11 @@ def sequential(model: ConceptModel, recipe: Recipe, *, lr: ArrayLike, epochs: in
     """
     checks.whole(0, epochs=epochs)
 
-    def concepts(params: PyTree, batch: ConceptSet, key: Key) -> Parted:
+    def concepts(params: PyTree, batch: ConceptSet, given: Given | None, key: Key) -> Parted:
         concept, task = _losses(model, recipe, params, batch, None, key)
         return Parted(concept, dict.fromkeys(PARTS, concept), {"concept_loss": concept, "task_loss": task})
 
-    def task(params: PyTree, batch: ConceptSet, key: Key) -> Parted:
+    def task(params: PyTree, batch: ConceptSet, given: Given | None, key: Key) -> Parted:
         concept, task = _losses(model, recipe, params, batch, None, key)
         return Parted(task, dict.fromkeys(PARTS, task), {"concept_loss": concept, "task_loss": task})
 
@@ -166,14 +167,14 @@ def independent(model: ConceptModel, recipe: Recipe, *, lr: ArrayLike) -> Traine
         ValueError: a model whose head is told more than concepts, which nothing true could stand for.
     """
 
-    def objective(params: PyTree, batch: ConceptSet, key: Key) -> Parted:
-        given = Given(~jnp.isnan(batch.concepts), batch.concepts)
+    def objective(params: PyTree, batch: ConceptSet, given: Given | None, key: Key) -> Parted:
+        known = Given(~jnp.isnan(batch.concepts), batch.concepts)
         encoded = jax.eval_shape(lambda: model.encode(params, batch.inputs[0]))
         if any(leaf.size for leaf in jax.tree.leaves(encoded.rest)):
             raise ValueError("want a model that tells its head concepts alone, got one with units beside them")
         concept, _ = _losses(model, recipe, params, batch, None, key)
         held = params | {"encoder": jax.lax.stop_gradient(params["encoder"])}
-        _, task = _losses(model, recipe, held, batch, given, key)
+        _, task = _losses(model, recipe, held, batch, known, key)
         return Parted(concept + task, {"encoder": concept, "head": task}, {"concept_loss": concept, "task_loss": task})
 
     return _trainer(model, recipe, lr, lambda state, data, t: _epoch(state, data, t, objective, PARTS, recipe))
@@ -220,29 +221,41 @@ def _trainer(model: ConceptModel, recipe: Recipe, lr: ArrayLike, epoch: Callable
 
 
 def _epoch(
-    state: Fitting, data: ConceptSet, t: Array, objective: Objective, parts: tuple[str, ...], recipe: Recipe
+    state: Fitting,
+    data: ConceptSet,
+    t: Array,
+    objective: Objective,
+    parts: tuple[str, ...],
+    recipe: Recipe,
+    give: Giver | None = None,
 ) -> tuple[Fitting, Metrics]:
     """Take every example once: whole batches in a loop, then the short one; then judge the plateaus."""
     n, size = len(data.labels), recipe.batch
     whole = n // size
-    noise = keys.at(recipe.stream(state.key, "loss"), t)
     order = jax.random.permutation(keys.at(recipe.stream(state.key, "order"), t), n) if recipe.shuffled else None
+    chance = _chance(keys.at(recipe.stream(state.key, "loss"), t), whole + 1)
 
-    def rows(first: Array | int, count: int) -> ConceptSet:
+    def rows(tree: PyTree, first: Array | int, count: int) -> PyTree:
         if order is None:
-            return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), data)
+            return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), tree)
         chosen = jax.lax.dynamic_slice_in_dim(order, first, count)
-        return jax.tree.map(lambda leaf: leaf[chosen], data)
+        return jax.tree.map(lambda leaf: leaf[chosen], tree)
 
-    def step(state: Fitting, i: Array | int, count: int) -> tuple[Fitting, Parted]:
-        return _update(state, rows(i * size, count), keys.at(noise, i), objective, parts, recipe)
+    def given(i: Array | int, count: int) -> Given | None:
+        return None if give is None else give(chance[i, 0], rows(data.concepts, i * size, count))
+
+    def step(state: Fitting, i: Array | int, told: Given | None, count: int) -> tuple[Fitting, Parted]:
+        return _update(state, rows(data, i * size, count), told, chance[i, 1], objective, parts, recipe)
 
     found = []
     if whole:
-        state, seen = jax.lax.scan(lambda state, i: step(state, i, size), state, jnp.arange(whole))
+        # All of an epoch's interventions are drawn at once: the generator is slow to start within a loop.
+        times = jnp.arange(whole)
+        told = jax.vmap(lambda i: given(i, size))(times)
+        state, seen = jax.lax.scan(lambda state, now: step(state, *now, size), state, (times, told))
         found.append(seen)
     if n % size:
-        state, seen = step(state, whole, n % size)
+        state, seen = step(state, whole, given(whole, n % size), n % size)
         found.append(jax.tree.map(lambda leaf: leaf[None], seen))
     seen = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
     plateaus = dict(state.plateaus)
@@ -253,13 +266,24 @@ def _epoch(
     return state._replace(plateaus=plateaus), means
 
 
+def _chance(key: Key, steps: int) -> Key:
+    """Make two keys for each step of an epoch, `[steps, 2]`: for interventions, and for the model."""
+    return jax.vmap(lambda i: jax.random.split(keys.at(key, i)))(jnp.arange(steps))
+
+
 def _update(
-    state: Fitting, batch: ConceptSet, key: Key, objective: Objective, parts: tuple[str, ...], recipe: Recipe
+    state: Fitting,
+    batch: ConceptSet,
+    given: Given | None,
+    key: Key,
+    objective: Objective,
+    parts: tuple[str, ...],
+    recipe: Recipe,
 ) -> tuple[Fitting, Parted]:
     """Take one step of the parts that are being trained; the others stay as they are."""
 
     def loss(trained: PyTree) -> tuple[Array, Parted]:
-        found = objective(state.params | trained, batch, key)
+        found = objective(state.params | trained, batch, given, key)
         return found.total, found
 
     trained = {part: state.params[part] for part in parts}
