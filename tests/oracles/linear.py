@@ -136,3 +136,19 @@ def hinge_objective(x, y, alpha, weights, weight, bias):
     """Give the primal objective of the hinge at a fit of one label."""
     short = np.maximum(0, 1 - (2.0 * y - 1) * (np.float64(x) @ weight + bias))
     return weights @ short + 0.5 * alpha * weight @ weight
+
+
+def forward(x, y, most, alpha=0.0):
+    """Least squares with 1, 2, ..., most of the columns of x, each chosen by trying all: weights [D, most], biases."""
+    x, y = np.float64(x), np.float64(y)
+    chosen, weights, biases = [], np.zeros((x.shape[1], most)), np.zeros(most)
+    for k in range(most):
+        fits = {}
+        for d in set(range(x.shape[1])) - set(chosen):
+            weight, bias = ridge(x[:, [*chosen, d]], y[:, None], alpha, np.ones(len(x)))
+            error = ((y - x[:, [*chosen, d]] @ weight[:, 0] - bias) ** 2).sum() + alpha * (weight**2).sum()
+            fits[d] = error, weight[:, 0], bias[0]
+        d = min(fits, key=lambda d: fits[d][0])
+        chosen.append(d)
+        weights[chosen, k], biases[k] = fits[d][1:]
+    return weights, biases
