@@ -96,6 +96,29 @@ def tabular_toy(delta: ArrayLike) -> Generator:
     return example
 
 
+def check(data: ConceptSet, *, classes: int = 1) -> ConceptSet:
+    """Give a set back if a concept model with `classes` logits can learn from it; 1 is a binary task.
+
+    A concept may be missing everywhere, or be always the same: some experiments need that.
+
+    Raises:
+        ValueError: no concept, arrays that do not belong together, concept labels outside [0, 1] (NaN is a missing
+            one), classes that the model does not have, or examples of one class only.
+    """
+    checks.whole(1, classes=classes)
+    concepts, labels = np.asarray(data.concepts), np.asarray(data.labels)
+    if concepts.ndim != 2 or labels.ndim != 1 or not len(data.inputs) == len(concepts) == len(labels) > 0:
+        shapes = f"{np.shape(data.inputs)}, {concepts.shape} and {labels.shape}"
+        raise ValueError(f"want inputs [N, ...], concepts [N, k] and labels [N], got shapes {shapes}")
+    if concepts.shape[1] == 0:
+        raise ValueError("want at least one concept, got concepts of shape [N, 0]")
+    checks.entries(0, 1, concepts=concepts[~np.isnan(concepts)])
+    checks.entries(0, max(classes, 2) - 1, labels=labels)
+    if len(found := np.unique(labels)) == 1:
+        raise ValueError(f"want examples of at least two classes, got labels that are all {found[0]}")
+    return data
+
+
 GENERATORS: dict[str, Generator] = {"xor": xor, "trig": trigonometric, "dot": dot}
 """The data sets of the CEM paper's tables that are made, by the names of its code."""
 

@@ -82,3 +82,28 @@ def test_tabular_toy_refuses_a_covariance_that_is_none():
 def test_delta_may_be_traced(key):
     shared = jax.jit(jax.vmap(lambda delta: concept_sets.draw(concept_sets.tabular_toy(delta), key, 4).inputs))
     assert shared(jnp.array([0.0, 0.5])).shape == (2, 4, 7)
+
+
+FINE = concept_sets.ConceptSet(np.zeros((3, 2)), np.array([[0.0, np.nan], [1.0, np.nan], [0.5, np.nan]]), np.arange(3))
+
+
+def test_a_set_that_can_be_learnt_from_passes():
+    assert concept_sets.check(FINE, classes=3) is FINE
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"concepts": np.full((3, 1), 1.2)}, "want 0 <= concepts <= 1"),
+        ({"concepts": np.array([[-0.1], [np.nan], [0.0]])}, "want 0 <= concepts <= 1"),
+        ({"concepts": np.zeros((3, 0))}, "want at least one concept"),
+        ({"concepts": np.zeros(3)}, r"want inputs \[N, ...\]"),
+        ({"inputs": np.zeros((4, 2))}, r"want inputs \[N, ...\]"),
+        ({"labels": np.array([0, 1, 3])}, "want 0 <= labels <= 2"),
+        ({"labels": np.array([0, -1, 1])}, "want 0 <= labels <= 2"),
+        ({"labels": np.array([2, 2, 2])}, "want examples of at least two classes, got labels that are all 2"),
+    ],
+)
+def test_a_set_that_cannot_is_refused(changed, said):
+    with pytest.raises(ValueError, match=said):
+        concept_sets.check(FINE._replace(**changed), classes=3)
