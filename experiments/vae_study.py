@@ -16,9 +16,8 @@ plain VAE (beta 1). Best is chosen for each seed by the mean MIG of the other se
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,31 +26,25 @@ import numpy as np
 from interp_jax.core import checks, keys
 from interp_jax.core.information import standard_normal_kl
 from interp_jax.core.intervals import paired
+from interp_jax.core.selection import best_of_others, picked
 from interp_jax.core.types import Array, Key, Numpy, PyTree
-from interp_jax.data import arm, dsprites, dsprites_variants, packed, shapes3d
 from interp_jax.data import factors as sets
+from interp_jax.data import named
+from interp_jax.data.named import Images
 from interp_jax.models import discriminator, vae
-from interp_jax.report import experiment, figures, records
+from interp_jax.report import experiment, figures, looks, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli, provenance, seal
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
-from interp_jax.train import cost, table
+from interp_jax.train import cost, models, table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import measurement
-from interp_jax.vae import metrics, objectives, study, traversals
+from interp_jax.vae import metrics, objectives, study
 from interp_jax.vae.metrics import protocol
 
 PLAIN = ("beta_vae", 1.0)
 """The VAE that all are compared with."""
-SETS: dict[str, Callable[[int], sets.FactorSet]] = {
-    "dsprites": dsprites.data,
-    "colour-dsprites": partial(dsprites_variants.data, dsprites_variants.coloured_sprite),
-    "noisy-dsprites": partial(dsprites_variants.data, dsprites_variants.noisy_background),
-    "picture-dsprites": partial(dsprites_variants.data, dsprites_variants.picture_background),
-    "room": shapes3d.data,
-    "arm": arm.data,
-}
 UNIT = 4  # models that a device scores in one unit of work: what a kill can cost
 DRAWN = ("mig", "factor_vae", "dci", "total_correlation")
 """Scores that are drawn against strength."""
@@ -122,36 +115,6 @@ class Settings(cli.Settings):
         return [(name, float(study.STRENGTHS[name][i])) for name in self.methods for i in self.strengths]
 
 
-class Images(NamedTuple):
-    """Where images come from. bits: packed, for black-and-white sets; else () and they are drawn anew each time."""
-
-    source: sets.FactorSet
-    bits: PyTree
-
-    @classmethod
-    def load(cls, s: Settings) -> "Images":
-        """Prepare the images of these settings."""
-        source = SETS[s.data](s.size)
-        return cls(source, jax.jit(lambda: packed.pack(source))() if source.shape[2] == 1 else ())
-
-    def of(self, bits: PyTree, index: Array, key: Key) -> Array:
-        """Give the image of one combination of factors, by its number; nuisance is drawn from the key."""
-        if self.source.shape[2] == 1:
-            return packed.lookup(bits, index, self.source.shape)
-        return self.source.render(sets.factors(self.source.sizes, index), key)
-
-    def batch(self, size: int) -> study.Batch:
-        """Make the batch function: images uniform over the factors, with replacement."""
-
-        def draw(bits: PyTree, key: Key, t: Array) -> Array:
-            own = keys.at(key, t)
-            rows = jax.random.randint(keys.stream(own, "rows"), (size,), 0, sets.count(self.source.sizes))
-            noise = jax.random.split(keys.stream(own, "nuisance"), size)
-            return jax.vmap(partial(self.of, bits))(rows, noise)
-
-        return draw
-
-
 def given(s: Settings, images: Images) -> study.Training:
     """Give what all methods share."""
     dtype = jnp.bfloat16 if s.bfloat16 else None
@@ -174,25 +137,13 @@ def train(s: Settings, name: str, images: Images, config: dict[str, Any]) -> Swe
     )  # fmt: skip
 
 
-def encoded(model: vae.VAE, params: PyTree, images: Images, bits: PyTree) -> tuple[Array, Array]:
-    """Give mean and log variance of the codes of all images `[count, D]`, nuisance drawn once for each."""
-    numbers = jnp.arange(sets.count(images.source.sizes))
-    noise = keys.stream(jax.random.key(2019), "nuisance")
-
-    def one(i: Array) -> tuple[Array, Array]:
-        return model.encode(params, images.of(bits, i, keys.at(noise, i)))
-
-    return jax.lax.map(one, numbers, batch_size=1024)
-
-
 def score(s: Settings, images: Images, key: Key, data: tuple[PyTree, PyTree], model: Array) -> dict[str, Array]:
     """Score one model: every score of the protocol `[2]`, on means and on samples; what the ELBO is made of; codes.
 
     data: the params of all models, stacked, and the images. All models see the same images and noise.
     """
-    params = jax.tree.map(lambda leaf: leaf[model.astype(jnp.int32)], data[0])
-    net, fixed = given(s, images).model, jax.random.key(2019)
-    mean, log_var = encoded(net, params, images, data[1])
+    params, net, fixed = models.pick(data[0], model), given(s, images).model, jax.random.key(2019)
+    mean, log_var = images.each(lambda x: net.encode(params, x), data[1], keys.stream(fixed, "nuisance"))
     sizes, half = images.source.sizes, s.points // 2
     how = protocol.Protocol(s.points, half, s.points, half, s.labels)
 
@@ -222,22 +173,13 @@ def score(s: Settings, images: Images, key: Key, data: tuple[PyTree, PyTree], mo
 def scored(s: Settings, images: Images, trained: dict[str, Sweep], config: dict[str, Any]) -> dict[str, Numpy]:
     """Score all models, in units that resume; in the order of cells, then seeds."""
     order = [(name, strength, seed) for name, strength in s.cells() for seed in range(s.seeds)]
-    at = {(name, run.hyperparameters["strength"], run.seed): (name, i)
-          for name, done in trained.items() for i, run in enumerate(done.runs)}  # fmt: skip
-    params = {name: done.map(lambda state, _: state.params) for name, done in trained.items()}
-    stacked = jax.tree.map(
-        lambda *leaves: np.stack(leaves),
-        *[jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for name, i in (at[each] for each in order)],
-    )
-    data = (jax.tree.map(jnp.asarray, stacked), images.bits)
     defines = config | {"models": [list(each) for each in order]}  # a table of its own for every set of models
-    runs = [table.run({"model": i}, seed) for i, (*_, seed) in enumerate(order)]
-    done = sweep(
-        measurement(partial(score, s, images), data), runs, data, steps=1, chunk=1,
+    return models.measured(
+        partial(score, s, images), trained,
+        [(name, table.run({"strength": strength}, seed)) for name, strength, seed in order], images.bits,
         config=defines, out=s.out / "runs" / f"scores-{seal.sha256(defines)[:8]}",
-        profile=Profile(s.profile), width=UNIT * jax.device_count(),
+        width=UNIT * jax.device_count(), profile=Profile(s.profile),
     )  # fmt: skip
-    return done.map(lambda state, _: state.found)
 
 
 def tidy(s: Settings, found: dict[str, Numpy], diverged: dict[str, int]) -> dict[str, Any]:
@@ -295,21 +237,12 @@ def judge(s: Settings, rows: dict[str, Any]) -> list[Finding]:
     findings = []
     for name, own in zip(s.methods, mig, strict=True):
         plain_too = study.STRENGTHS[name][0] == PLAIN[1] and name in ("beta_vae", "beta_tc_vae")
-        chosen = np.array([best_of_others(own[plain_too:], seed) for seed in range(s.seeds)])
+        chosen = picked(own[plain_too:], best_of_others(own[plain_too:]))
         mask = np.isfinite(chosen) & np.isfinite(plain)
         note = f"{chosen[mask].mean():.3f} against {plain[mask].mean():.3f}" if mask.any() else "no seed to compare"
         note += "" if mask.all() else f"; left out: {(~mask).sum()} seeds that diverged or are undefined"
         findings.append(finding(claims(s)[name], paired(chosen, plain, mask=mask) if mask.any() else None, note=note))
     return findings
-
-
-def best_of_others(values: Numpy, seed: int) -> float:
-    """Give `values [strengths, seeds]` of one seed at the strength whose mean over the other seeds is largest.
-
-    A strength with an undefined model among the others is not chosen; NaN if that leaves none.
-    """
-    means = np.delete(values, seed, 1).mean(1)
-    return float(values[np.nanargmax(means), seed]) if np.isfinite(means).any() else np.nan
 
 
 def pictures(s: Settings, rows: dict[str, Any], trained: dict[str, Sweep], images: Images) -> list[records.Picture]:
@@ -338,42 +271,12 @@ def pictures(s: Settings, rows: dict[str, Any], trained: dict[str, Sweep], image
     if not np.isfinite(np.asarray(rows["mig"], float)).any():
         return drawn
     best = int(np.nanargmax(np.asarray(rows["mig"], float)))
-    return [*drawn, *look(s, (rows["method"][best], rows["strength"][best], rows["seed"][best]), trained, images)]
-
-
-def look(
-    s: Settings, chosen: tuple[str, float, int], trained: dict[str, Sweep], images: Images
-) -> list[records.Picture]:
-    """Draw reconstructions and traversals of one model, latents ordered by their KL."""
-    name, strength, seed = chosen
-    params = trained[name].state(table.run({"strength": strength}, seed)).params
-    model, key = given(s, images).model, jax.random.key(0)
-    rows = jax.random.randint(key, (8,), 0, sets.count(images.source.sizes))
-    xs = jax.vmap(lambda i: images.of(images.bits, i, key))(rows)
-    back = jax.nn.sigmoid(jax.vmap(lambda x: model.decode(params, model.encode(params, x)[0]))(xs))
-    mean, log_var = model.encode(params, xs[0])
-    order = np.argsort(-np.asarray(standard_normal_kl(mean, log_var)))
-    values = np.linspace(-2, 2, 9)
-    moved = traversals.traverse(model.decode, params, mean, jnp.asarray(values))[order]
+    name, strength, seed = (rows[column][best] for column in ("method", "strength", "seed"))
+    params, key = trained[name].state(table.run({"strength": strength}, seed)).params, jax.random.key(0)
+    chosen = jax.random.randint(key, (8,), 0, sets.count(images.source.sizes))
+    xs = jax.vmap(lambda i: images.of(images.bits, i, key))(chosen)
     which = f"{name} at {strength:g}, seed {seed}, the largest MIG of all"
-    both = np.concatenate([xs, back])
-    return [
-        records.Picture(
-            "reconstructions",
-            figures.grid(both.squeeze(-1) if both.shape[-1] == 1 else both, title="Images and reconstructions"),
-            f"Above: images. Below: decoded from the means of their codes ({which}).",
-            "Two rows of pictures, images and their reconstructions.",
-        ),
-        records.Picture(
-            "traversals",
-            figures.traversals(
-                moved, title="Latent traversals", rows=[f"z{k}" for k in order], columns=[f"{v:g}" for v in values],
-                xlabel="value of the latent, in standard deviations of the prior",
-            ),
-            f"Each row moves one latent, the others held at an image's mean; most informative first ({which}).",
-            "A grid of decoded pictures, one row a latent.",
-        ),
-    ]  # fmt: skip
+    return [*drawn, *looks.look(given(s, images).model, params, xs, which)]
 
 
 def planned(s: Settings, images: Images) -> str:
@@ -394,17 +297,17 @@ def planned(s: Settings, images: Images) -> str:
     params = jax.vmap(given(s, images).model.init)(jax.random.split(jax.random.key(0), 2))
     data = (params, images.bits)
     took = cost.calibrate(measurement(partial(score, s, images), data), table.grid({"model": [0, 1]}, 1), data, steps=1)
-    models = len(s.cells()) * s.seeds
-    hours = took.seconds * models / 3600
+    count = len(s.cells()) * s.seeds
+    hours = took.seconds * count / 3600
     lines.append(
-        f"scores         {models:5d} models: {took.seconds:.2f} s each, {took.memory / 1e9:.2f} GB: {hours:.2f} h"
+        f"scores         {count:5d} models: {took.seconds:.2f} s each, {took.memory / 1e9:.2f} GB: {hours:.2f} h"
     )
     return "\n".join([*lines, f"together {total + hours:.2f} h on {provenance.device()}, compiling apart"])
 
 
 def run(s: Settings) -> None:
     """Train, score, judge, and write the record; or say what that would take."""
-    images = Images.load(s)
+    images = named.load(s.data, s.size)
     if s.plan:
         print(planned(s, images))
         return

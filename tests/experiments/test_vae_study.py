@@ -15,7 +15,7 @@ import pytest
 
 from experiments import vae_study as experiment
 from interp_jax.core.information import gaussian_total_correlation
-from interp_jax.data import dsprites
+from interp_jax.data import dsprites, named
 from interp_jax.data import factors as sets
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
@@ -79,7 +79,7 @@ def test_a_model_trained_alone_has_the_codes_that_its_row_is_of(record):
         experiment.Settings(), seeds=2, methods=("beta_vae",), strengths=(0, 3), latents=4, hidden=8, steps=20,
         chunk=10, batch=8, points=200, labels=(100,), scores=("total_correlation",),
     )  # fmt: skip
-    images = experiment.Images.load(s)
+    images = named.load(s.data, s.size)
     done = experiment.train(s, "beta_vae", images, {})
     params = done.state(table.run({"strength": 6.0}, 1)).params
     model = experiment.given(s, images).model
@@ -100,12 +100,6 @@ def test_a_second_call_changes_no_number(root, record):
     again = records.read(root / "vae_study" / "quick").rows
     for name, column in record.rows.items():
         np.testing.assert_array_equal(column, again[name], err_msg=name)
-
-
-def test_the_best_strength_is_chosen_on_other_seeds():
-    values = np.array([[0.5, 0.1, 0.1], [0.0, 0.3, 0.3]])
-    assert [experiment.best_of_others(values, seed) for seed in range(3)] == [0.0, 0.1, 0.1]
-    assert np.isnan(experiment.best_of_others(np.full((2, 3), np.nan), 0))
 
 
 def test_claims_find_what_was_put_in():
