@@ -2,17 +2,27 @@
 
 `H(y | c) - H(y | c, z)` by two classifiers fitted alike, one without z (Makonnen et al. 2025), each scored on the rows
 it was fitted on and, cross-fitted, on those it was not. The first difference is high, the second low, by the same to
-first order (the parameters that z adds, over 2 N, whatever they are); `nats` is their mean, in which that cancels. What
-is left where z tells nothing, and the errors where it tells .1, .5 or 1 nat in 1 to 64 dimensions, are measured in
-tests/concepts/metrics/test_conditional.py.
+first order (the parameters that z adds, over 2 N, whatever they are); `nats` is their mean, in which that cancels. Mean
+of 24 draws (6 at 10,000 rows) of turned Gaussians, and `held_out` beside it (1 nat is about a label of four classes):
+
+    rows    dimensions    0 nat              .1 nat          .5 nat          1 nat           standard deviation of one
+    1,000   1              .0001 (-.0005)    .104 (.103)     .500 (.500)                     .001  .013  .016
+    1,000   4             -.0003 (-.0028)    .099 (.097)     .496 (.495)     .985 (.981)     .001  .011  .016  .025
+    1,000   16             .0004 (-.0097)    .102 (.091)     .498 (.490)    1.000 (.977)     .004  .016  .016  .026
+    1,000   64            -.0041 (-.049)     .095 (.048)     .489 (.440)     .971 (.835)     .006  .013  .021  .030
+    10,000  64            -.0003 (-.0043)    .099 (.095)     .499 (.495)    1.003 (.990)     .001  .003  .005  .005
+
+The standard errors are those over 5 (2.4 at 10,000 rows). So the bias is under .005 nat where z tells nothing, and at
+most .03 elsewhere, at 15 rows a dimension and more. It grows with parameters over rows: at 5 rows a dimension (1,000 of
+192) it was -.05 where there was nothing.
 
 That holds for the family the classifier knows. The default, a softmax linear in z with a level for every combination of
 concepts, is right for Gaussian z with one covariance whose means depend on y, shifted by c. For other families the
 held-out difference tends to less than the truth, which is leakage that this classifier cannot use: `expand=quadratic`
 is right for Gaussians whose covariance depends on y, `expand=by_concept` for means that depend on y and c together, and
 `predictor=predictors.mlp(key, loss=exclusive)` learns what it can from enough rows; then read `held_out`, since a
-network's training loss is not that of a minimum. Neighbours (`core.information`) need no family, and fail from about
-four dimensions.
+network's training loss is not that of a minimum. Neighbours (`core.information`) need no family, and see less
+from about eight dimensions on.
 """
 
 from collections.abc import Callable

@@ -11,8 +11,9 @@ noise into leakage. The peer's code counts `N * m` samples in m dimensions, whic
 embedding (independent Gaussian "concepts" of 64 dimensions leak .42), breaks ties by noise of 1e-10 means (none at all
 where the mean is 0), and uses Euclidean distances for the task and Chebyshev's for pairs.
 
-Neighbours see little in many dimensions: of .5 nat between a bit and m standard normals of which one is shifted, `ross`
-with 1,000 rows finds the share given in tests/concepts/metrics/test_leakage.py. Their bias without information is nil.
+Neighbours see less in many dimensions: of .5 nat between a bit and m normals, one direction of which tells it, `ross`
+with 1,000 rows finds 1.01 at m = 1 to 4, .98 at 8, .89 at 16 and .56 at 64 (standard error .01; that of one estimate is
+.02 nat). Its mean without information was within .003 nat of 0 at each (standard error .0035).
 """
 
 from typing import NamedTuple

@@ -6,6 +6,8 @@ import pytest
 from interp_jax.concepts import metrics
 from tests.oracles.disentanglement import area
 
+task_auc = jax.jit(metrics.task_auc)
+
 
 def test_a_binary_task_is_judged_at_a_logit_of_zero():
     """A peer judged at .5, and so said 0 of every row of a head near zero."""
@@ -20,10 +22,10 @@ def test_accuracy_and_area_of_the_task():
     np.testing.assert_allclose(metrics.task_accuracy(logits, labels), np.mean(logits.argmax(1) == labels), rtol=1e-6)
     log_p = logits - np.log(np.exp(np.float64(logits)).sum(1, keepdims=True))
     expected = np.mean([area(log_p[:, k], labels == k) for k in range(3)])
-    np.testing.assert_allclose(metrics.task_auc(logits, labels), expected, atol=1e-6)
+    np.testing.assert_allclose(task_auc(logits, labels), expected, atol=1e-6)
     binary = labels > 0
-    np.testing.assert_allclose(metrics.task_auc(logits[:, :1], binary), area(logits[:, 0], binary), atol=1e-6)
-    two = metrics.task_auc(logits[:, :2], binary)
+    np.testing.assert_allclose(task_auc(logits[:, :1], binary), area(logits[:, 0], binary), atol=1e-6)
+    two = task_auc(logits[:, :2], binary)
     np.testing.assert_allclose(two, area(logits[:, 1] - logits[:, 0], binary), atol=1e-6)
 
 

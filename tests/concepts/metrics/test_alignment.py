@@ -48,6 +48,7 @@ def test_curves_are_the_oracle_s_homogeneity_of_its_medoids():
             np.testing.assert_allclose(found.curves[kind, 0, step], oracle.homogeneity(C[:, 0], clusters), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_curves_on_a_line_are_homogeneities_of_its_runs():
     found = align(SCALARS, C)
     for kind in (1, 2, 4):

@@ -1,8 +1,4 @@
-"""Neighbour estimates against brute force, exact zeros, the bias without information, and how far they see.
-
-Of .5 nat between a bit and one of m standard normals, turned, `ross` finds at 1,000 rows (k = 3; standard deviation of
-one estimate .02): SEEN below. Its mean without information is within .002 of 0 for each m.
-"""
+"""Neighbour estimates against brute force, exact zeros, the bias without information, and how far they see."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +27,9 @@ def standard(z):
     return (z - z.mean(0)) / np.where(spread > 0, spread, np.inf)
 
 
-@pytest.mark.parametrize("z", [SCALARS, EMBEDDINGS], ids=["scalars", "embeddings"])
+@pytest.mark.parametrize(
+    "z", [SCALARS, pytest.param(EMBEDDINGS, marks=pytest.mark.slow)], ids=["scalars", "embeddings"]
+)
 def test_task_leakage_agrees_with_float64(z):
     found = task(z, C, Y)
     for kind in (2, 3):
@@ -46,7 +44,9 @@ def test_task_leakage_agrees_with_float64(z):
         np.testing.assert_allclose(found.entropy[kind], oracle.entropy(Y), rtol=1e-5)
 
 
-@pytest.mark.parametrize("z", [SCALARS, EMBEDDINGS], ids=["scalars", "embeddings"])
+@pytest.mark.parametrize(
+    "z", [pytest.param(SCALARS, marks=pytest.mark.slow), EMBEDDINGS], ids=["scalars", "embeddings"]
+)
 def test_interconcept_leakage_agrees_with_float64(z):
     found = between(z, C)
     columns = standard(z[3]).reshape(N, 3, -1)
@@ -62,21 +62,20 @@ def test_interconcept_leakage_agrees_with_float64(z):
     np.testing.assert_allclose(found.ratio[3], np.maximum(ratio, 0).mean(), atol=1e-4)
 
 
-@pytest.mark.parametrize("z", [SCALARS, EMBEDDINGS], ids=["scalars", "embeddings"])
-def test_hard_concepts_leak_nothing(z):
-    about_task, about_others = task(z, C, Y), between(z, C)
+def test_hard_concepts_leak_nothing():
+    about_task, about_others = task(SCALARS, C, Y), between(EMBEDDINGS, C)
     for found in (about_task, about_others):
         assert found.nats[0] == 0
         assert found.ratio[0] == 0
         assert (np.asarray(found.each[0]) == 0).all()
-        assert found.nats[3] > 0.02
-    assert about_others.nats[3] > about_others.nats[1]
+        assert found.nats[3] > 0.01
 
 
 def test_coding_of_hard_concepts_and_scale_do_not_matter():
     coded = SCALARS * np.float32(10) - 5
     np.testing.assert_allclose(task(coded, C, Y).each, task(SCALARS, C, Y).each, atol=1e-5)
-    np.testing.assert_allclose(between(coded, C).each, between(SCALARS, C).each, atol=1e-3)
+    coded = EMBEDDINGS * np.float32(10) - 5
+    np.testing.assert_allclose(between(coded, C).each, between(EMBEDDINGS, C).each, atol=2e-3)  # a tie or two
 
 
 def test_constant_concepts_and_labels_and_bad_rows():
@@ -85,7 +84,7 @@ def test_constant_concepts_and_labels_and_bad_rows():
     found = task(SCALARS, flat, Y)
     np.testing.assert_allclose(found.concept[:, 1], 0, atol=2e-6)
     assert np.isfinite(found.nats).all()
-    pairs = between(SCALARS, flat)
+    pairs = between(EMBEDDINGS, flat)
     assert np.isnan(pairs.ratio).all()
     assert np.isfinite(pairs.nats).all()
     one = task(SCALARS, C, np.zeros_like(Y))
@@ -94,7 +93,9 @@ def test_constant_concepts_and_labels_and_bad_rows():
     spoiled = SCALARS.copy()
     spoiled[0, 3, 1] = np.nan
     assert np.isnan(task(spoiled, C, Y).nats).tolist() == [True] + [False] * 4
-    assert np.isnan(between(spoiled, C).nats).tolist() == [True] + [False] * 4
+    wide = EMBEDDINGS.copy()
+    wide[0, 3, 1, 0] = np.inf
+    assert np.isnan(between(wide, C).nats).tolist() == [True] + [False] * 4
     assert np.isnan(task(SCALARS, C, Y + 1).nats).all()
     with pytest.raises(ValueError, match="want at least 2 concepts, for a pair, got 1"):
         metrics.interconcept_leakage(SCALARS[0][:, :1], C[:, :1])
@@ -109,7 +110,8 @@ def test_independent_embeddings_do_not_leak_more_in_more_dimensions():
 
 
 GAP = optimize.brentq(lambda gap: oracle.binary_information(gap) - 0.5, 0.1, 9)
-SEEN = {1: 1.0, 2: 1.0, 4: 0.95, 16: 0.5, 64: 0.2}
+# the share found of .5 nat between a bit and m normals, one direction of which tells it
+SEEN = {1: 1.0, 4: 1.0, 8: 0.98, 16: 0.89, 64: 0.56}
 
 
 @pytest.mark.slow
@@ -120,11 +122,11 @@ def test_how_much_neighbours_see_in_many_dimensions(units):
     x = rng.normal(size=(40, 1000, units))
     estimate = jax.jit(jax.vmap(ross))
     null = np.asarray(estimate(x.astype(np.float32), y), float)
-    assert abs(null.mean()) < 4 * cases.standard_error(null) + 0.002
+    assert abs(null.mean()) < 3 * cases.standard_error(null)
     x[..., 0] += GAP * (y - 0.5)
     x = x @ np.linalg.qr(rng.normal(size=(units, units)))[0]
     found = np.asarray(estimate(x.astype(np.float32), y), float)
-    assert abs(found.mean() / 0.5 - SEEN[units]) < 4 * cases.standard_error(found) + 0.05
+    assert abs(found.mean() / 0.5 - SEEN[units]) < 4 * cases.standard_error(found) / 0.5 + 0.02
 
 
 def test_neighbours_recover_information_on_a_line():

@@ -96,6 +96,7 @@ def test_bad_input_is_refused():
         metrics.purity_matrix(SCALARS[0][:9], C[:9])
 
 
+@pytest.mark.slow
 def test_networks_see_what_no_order_tells():
     """|z| tells the concept. The papers' network and epochs, at a larger step; the same key gives the same score."""
     rng = np.random.default_rng(2)
