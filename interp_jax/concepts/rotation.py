@@ -101,11 +101,10 @@ def step(
     checks.whole(1, tries=tries)
     plane = _plane(rotation, gradient)
     slope = -0.5 * jnp.sum(plane.skew * plane.skew)
-    tau, count, accepted = _search(plane, slope, start, longest, armijo, wolfe, tries)
-    tau = jnp.where(accepted, tau, 0)
-    change, fall, _ = _try(plane, tau)
+    found = _search(plane, slope, start, longest, armijo, wolfe, tries)
+    tau, fall, change = (jnp.where(found.accepted, each, 0) for each in (found.tau, found.fall, found.change))
     moved = rotation + matmul(plane.basis, matmul(change, matmul(plane.basis.T, rotation)))
-    return orthonormalize(moved), Info(tau, -fall, slope, count, accepted)
+    return orthonormalize(moved), Info(tau, -fall, slope, found.tries, found.accepted)
 
 
 def orthonormalize(rotation: Array) -> Array:
@@ -138,27 +137,35 @@ def _try(plane: _Plane, tau: Array) -> tuple[Array, Array, Array]:
     return change, jnp.sum(plane.gradient * change), slope
 
 
+class _Search(NamedTuple):
+    """low, high: between which tau is sought. tau: the next to try. change, fall: of the last try, see `_try`."""
+
+    low: Array
+    high: Array
+    tau: Array
+    change: Array
+    fall: Array
+    tries: Array
+    accepted: Array
+
+
 def _search(
     plane: _Plane, slope: Array, start: ArrayLike, longest: ArrayLike, armijo: ArrayLike, wolfe: ArrayLike, tries: int
-) -> tuple[Array, Array, Array]:
+) -> _Search:
     """Bisect for a tau with `F` low enough (else shorter) and `dF/dtau` risen enough (else longer)."""
     dtype = plane.skew.dtype
 
-    def again(state: tuple) -> Array:
-        _, _, _, count, done = state
-        return ~done & (count < tries)
-
-    def bisect(state: tuple) -> tuple:
-        low, high, tau, count, _ = state
-        _, fall, there = _try(plane, tau)
-        far = ~(fall <= armijo * tau * slope)
+    def bisect(at: _Search) -> _Search:
+        change, fall, there = _try(plane, at.tau)
+        far = ~(fall <= armijo * at.tau * slope)
         near = ~far & (there < wolfe * slope)
-        low, high = jnp.where(near, tau, low), jnp.where(far, tau, high)
-        return low, high, jnp.where(far | near, (low + high) / 2, tau), count + 1, ~(far | near)
+        low, high = jnp.where(near, at.tau, at.low), jnp.where(far, at.tau, at.high)
+        tau = jnp.where(far | near, (low + high) / 2, at.tau)
+        return _Search(low, high, tau, change, fall, at.tries + 1, ~(far | near))
 
-    first = jnp.asarray(0, dtype), jnp.asarray(longest, dtype), jnp.asarray(start, dtype)
-    *_, tau, count, accepted = jax.lax.while_loop(again, bisect, (*first, jnp.int32(0), jnp.bool_(False)))
-    return tau, count, accepted
+    low, high, tau = (jnp.asarray(value, dtype) for value in (0, longest, start))
+    first = _Search(low, high, tau, jnp.zeros_like(plane.skew), low, jnp.int32(0), jnp.bool_(False))
+    return jax.lax.while_loop(lambda at: ~at.accepted & (at.tries < tries), bisect, first)
 
 
 def _check(rotation: Array, gradient: Array) -> None:
