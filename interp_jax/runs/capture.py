@@ -7,16 +7,17 @@
     found = capture(features, lm.params, rows, "activations")  # rows: token ids of each text
     found.load("mean", layer=3)                                # [N, D]
 
-`capture` is a host driver. Texts are sorted by length and taken a group at a time; a group is a unit of `runs.driver`,
-padded to one of a few lengths, so that a few programs are compiled and little is computed for padding. Its values go to
-arrays in the sorted order, and their fingerprints are committed after them. A chain is 16 units, so that the parts of a
-job array (`--part I/N`) share the chains out.
+`collect` does the same into memory. Both are host drivers: texts are sorted by length and taken a group at a time; a
+group is a unit of `runs.driver`, padded to one of a few lengths, so that a few programs are compiled and little is
+computed for padding. Its values go to arrays in the sorted order, and their fingerprints are committed after them. A
+chain is 16 units, so that the parts of a job array (`--part I/N`) share the chains out.
 
     DIR/store/              the configuration, and the fingerprints of units (`runs.store`)
     DIR/index.safetensors   which rows are which text's
     DIR/arrays/NAME/        one feature, `[rows, ...]`, a zarr array (`runs.arrays`)
 """
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,7 +122,7 @@ class Captured:
 
 def capture(
     features: Features, params: PyTree, rows: Sequence[Sequence[int]], path: Path | str, *, by_token: bool = False,
-    lengths: int | Sequence[int] = 8, group: int = 256, tokens: int = 2048, mesh: Mesh | None = None,
+    lengths: int | Sequence[int] = 8, group: int = 256, tokens: int = 1024, mesh: Mesh | None = None,
     part: Part = ALL, every_seconds: float = 30.0, progress: Progress | None = None,
 ) -> Captured | None:  # fmt: skip
     """Compute features of N texts into a folder; give them when all of it is there, None after a part of it.
@@ -169,11 +170,32 @@ def capture(
         name: arrays.create(root / "arrays" / name, (plan.rows, *leaf.shape), _chunk(chunk, leaf), leaf.dtype, about)
         for name, leaf in like.items()
     }
-    work = _Work(features, params, plan, tokens, mesh)
+    work = _Work(_How(features, tokens, mesh, by_token), _placed(params, mesh), plan)
     count = -(-len(plan.tops) // _CHAIN)
     chains = [_chain(k, work, found) for k in [k for i in range(count) for k in (i, count - 1 - i)][:count]]
     drive(chains, store, part=part, every_seconds=every_seconds, progress=progress)
     return None if _missing(root) else open_captured(root)
+
+
+def collect(
+    features: Features, params: PyTree, rows: Sequence[Sequence[int]], *, lengths: int | Sequence[int] = 8,
+    group: int = 256, tokens: int = 1024,
+) -> dict[str, Numpy]:  # fmt: skip
+    """Compute pooled features of N texts as `capture` does, but into memory: `{name: [N, ...]}`, in the order given.
+
+    A second call with the same function, for other parameters say, compiles nothing. Arguments are `capture`'s.
+    """
+    checks.whole(1, group=group, tokens=tokens)
+    plan = _plan(rows, lengths, min(group, len(rows) or 1), False)
+    made = {
+        name: np.empty((plan.rows, *leaf.shape), leaf.dtype) for name, leaf in _like(features, params, plan).items()
+    }
+    how, params = _How(features, tokens, None, False), _placed(params, None)
+    for unit in range(len(plan.tops)):
+        places = plan.index.order[unit * plan.group : (unit + 1) * plan.group]
+        for name, values in _unit(how, params, plan.texts(unit)).items():
+            made[name][places] = values[: len(places)]
+    return made
 
 
 def open_captured(path: Path | str) -> Captured:
@@ -237,12 +259,12 @@ def _plan(rows: Sequence[Sequence[int]], lengths: int | Sequence[int], group: in
     sizes = np.asarray([len(row) for row in rows], np.int64)
     if not sizes.size or sizes.min() < 1:
         raise ValueError(f"want texts of at least one token, at least one, got {sizes.size} of {sizes.min(initial=0)}")
-    tops = text.buckets(sizes, lengths) if isinstance(lengths, int) else sorted(lengths)
-    if tops[-1] < sizes.max():
-        raise ValueError(f"want lengths up to {sizes.max()}, the longest text's, got {tops[-1]}")
     order = np.argsort(sizes, kind="stable")
     sizes = sizes[order]
     longest = np.maximum.reduceat(sizes, np.arange(0, len(order), group))
+    tops = text.buckets(longest, lengths) if isinstance(lengths, int) else sorted(lengths)
+    if tops[-1] < sizes[-1]:
+        raise ValueError(f"want lengths up to {sizes[-1]}, the longest text's, got {tops[-1]}")
     ends = np.concatenate([[0], np.cumsum(sizes)])
     ids = np.fromiter((token for i in order for token in rows[i]), np.int32, int(ends[-1]))
     first, count = np.arange(len(order)), np.ones(len(order), np.int64)
@@ -267,10 +289,10 @@ def _abstract(length: int) -> Text:
 
 
 def _like(features: Features, params: PyTree, plan: _Plan) -> dict[str, jax.ShapeDtypeStruct]:
-    """Give the abstract row of each feature, the same for texts of every length (and of one more, to be sure)."""
-    like, tops = {}, sorted({*plan.tops.tolist(), max(int(plan.tops[-1]) - 1, 1)})
+    """Give the abstract row of each feature, which must be the same for texts of two lengths."""
+    like, tops = {}, sorted({int(plan.tops[-1]), max(int(plan.tops[-1]) - 1, 1)})
     for top in tops:
-        found = jax.eval_shape(features, params, _abstract(top))
+        found = jax.jit(features).eval_shape(params, _abstract(top))  # traced once for all calls
         if not (isinstance(found, Mapping) and found and all(hasattr(leaf, "shape") for leaf in found.values())):
             raise ValueError(f"want features to give arrays by name, got {jax.tree.structure(found)}")
         for name, leaf in found.items():
@@ -285,38 +307,55 @@ def _like(features: Features, params: PyTree, plan: _Plan) -> dict[str, jax.Shap
     return like
 
 
+def _placed(params: PyTree, mesh: Mesh | None) -> PyTree:
+    """Put parameters on the device once, not unit by unit."""
+    return params if mesh else jax.tree.map(jnp.asarray, params)
+
+
 def _chunk(rows: int, leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
     """Chunks hold one layer each, so that one layer is read without the others."""
     return (rows, *((1,) * (len(leaf.shape) - 1) + leaf.shape[-1:] if leaf.shape else ()))
 
 
-class _Work:
-    """Computes units."""
+@dataclasses.dataclass(frozen=True)
+class _How:
+    """What a program of `_unit` is made of, beside shapes."""
 
-    def __init__(self, features: Features, params: PyTree, plan: _Plan, tokens: int, mesh: Mesh | None) -> None:
-        self.params, self.plan, self.mesh = params, plan, mesh
-        local = plan.group if mesh is None else plan.group // mesh.shape[TEXTS]
-        self._run = jax.jit(partial(self._unit, features, local, tokens))
+    features: Features
+    tokens: int
+    mesh: Mesh | None
+    by_token: bool
 
-    def _unit(self, features: Features, local: int, tokens: int, params: PyTree, texts: Text) -> dict[str, Array]:
-        room = max(tokens // texts.ids.shape[1], 1)
-        batch = max(n for n in range(1, local + 1) if local % n == 0 and n <= room)
 
-        def many(params: PyTree, texts: Text) -> dict[str, Array]:
-            with jax.default_matmul_precision("highest"):
-                return jax.lax.map(lambda x: dict(features(params, x)), texts, batch_size=batch)
+@partial(jax.jit, static_argnums=0)  # of the module, so that a second call with the same functions compiles nothing
+def _unit(how: _How, params: PyTree, texts: Text) -> dict[str, Array]:
+    """Compute the features of a unit's texts, `[group, ...]`."""
+    count, length = texts.ids.shape
+    local = count if how.mesh is None else count // how.mesh.shape[TEXTS]
+    batch = max(n for n in range(1, local + 1) if local % n == 0 and n <= max(how.tokens // length, 1))
 
-        if self.mesh is None:
-            return many(params, texts)
-        specs = {"in_specs": (P(), P(TEXTS)), "out_specs": P(TEXTS)}
-        found = jax.shard_map(many, mesh=self.mesh, **specs, check_vma=False)(params, texts)
-        sharding = NamedSharding(self.mesh, P() if self.plan.by_token else P(TEXTS))
-        return jax.lax.with_sharding_constraint(found, sharding)
+    def many(params: PyTree, texts: Text) -> dict[str, Array]:
+        with jax.default_matmul_precision("highest"):
+            return jax.lax.map(lambda x: dict(how.features(params, x)), texts, batch_size=batch)
+
+    if how.mesh is None:
+        return many(params, texts)
+    specs = {"in_specs": (P(), P(TEXTS)), "out_specs": P(TEXTS)}
+    found = jax.shard_map(many, mesh=how.mesh, **specs, check_vma=False)(params, texts)
+    return jax.lax.with_sharding_constraint(found, NamedSharding(how.mesh, P() if how.by_token else P(TEXTS)))
+
+
+class _Work(NamedTuple):
+    """Computes units and writes them."""
+
+    how: _How
+    params: PyTree
+    plan: _Plan
 
     def write(self, unit: int, stored: Mapping[str, arrays.StoredArray]) -> list[int]:
         """Compute a unit, write it, give the fingerprint of each feature."""
         texts = self.plan.texts(unit)
-        found, marks = self._run(self.params, texts), []
+        found, marks = _unit(self.how, self.params, texts), []
         for name, array in sorted(stored.items()):
             start = [self.plan.start(unit)] + [0] * (len(array.shape) - 1)
             count = self.plan.texts_of(unit)

@@ -1,5 +1,6 @@
 """Activations on disk against what they should be; kills, parts, damage, other features, many devices."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +38,19 @@ def test_pooled_features_come_back_in_the_order_of_the_texts(pooled):
     close(pooled.load("sum", layer=-1), SUMS[:, -1])
     close(pooled.load("width")[:, 0], [states.sum(1).max() for states in WANT])
     capture.verify(pooled.root)
+
+
+def test_collecting_into_memory_gives_the_same_and_compiles_once(pooled):
+    chex.clear_trace_counter()
+    features = chex.assert_max_traces(n=3 + 2)(lambda params, x: capturing.pooled(params, x))
+    options = {"group": capturing.GROUP, "lengths": 3, "tokens": 24}
+    found = capture.collect(features, capturing.params(), capturing.rows(), **options)
+    for name in pooled.names:
+        assert np.array_equal(found[name], pooled.load(name))
+    doubled = capture.collect(features, 2 * capturing.params(), capturing.rows(), **options)
+    close(doubled["sum"], 4 * SUMS)
+    few = capture.collect(capturing.pooled, capturing.params(), capturing.rows()[:2])
+    close(few["sum"], SUMS[:2])
 
 
 @pytest.mark.parametrize("size", [5, 8, 100])
