@@ -52,7 +52,33 @@ def _ntk(model: str, count: int, methods: str) -> list[Side]:
     ]
 
 
+def _language() -> list[Side]:
+    """Every state of MiniLM, meaned over tokens, of 128 texts: ours in memory and to disk, PyTorch eager."""
+    return [
+        Side("ours, in memory", "language_jax.py", ("memory",), "texts"),
+        Side("ours, to disk", "language_jax.py", ("capture",), "texts"),
+        Side("torch eager", "language_pooled_torch.py", ("--tokens", "512"), "texts", peer="language"),
+    ]
+
+
+def _concepts(model: str, epochs: int) -> list[Side]:
+    """One model of the CEM paper trained on XOR from ten seeds: ours, and a lean PyTorch loop in its ways."""
+    size = ("--bench", model, "--seeds", "10", "--epochs", str(epochs))
+    script, unit = "concepts_torch.py", "seed-epochs"
+    return [
+        Side("ours", "concepts_jax.py", size, unit),
+        Side("ours, five seeds vmapped", "concepts_jax.py", (*size, "--batch", "5"), unit),
+        Side("torch loop", script, (*size, "--unfused"), unit, "torch"),
+        Side("torch loop, fused Adam", script, size, unit, "torch"),
+        Side("torch loops, fused Adam, a process a core", script, (*size, "--processes", "2"), unit, "torch"),
+    ]
+
+
 BENCHMARKS: dict[str, list[Side]] = {
+    "concepts_cbm": _concepts("cbm_sigmoid", 10),
+    "concepts_hybrid": _concepts("hybrid_sigmoid", 4),
+    "concepts_cem": _concepts("cem", 2),
+    "language": _language(),
     "ntk_fcn_50": _ntk("fcn", 50, "ours jacrev nt3"),
     "ntk_fcn_500": _ntk("fcn", 500, "ours nt3"),
     "ntk_cnn_64": _ntk("cnn", 64, "ours jacrev nt1 nt3"),
