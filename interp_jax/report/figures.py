@@ -246,9 +246,11 @@ def groups(values: Mapping[str, Mapping[str, ArrayLike]], *, title: str, ylabel:
         figure, axes = frames.plot(title, "", ylabel, note=note, legend=len(series))
         for i, name in enumerate(series):
             shift = (i - (len(series) - 1) / 2) * 0.6 / len(series)
-            for at, group in enumerate(cells.values()):
-                if name in group:
-                    _cell(axes, at + shift, group[name], i, level, name if at == 0 else None)
+            there = [at for at, group in enumerate(cells.values()) if name in group]
+            for at in there:
+                value = [*cells.values()][at][name]
+                _cell(axes, at + shift, value, i, level, name if at == there[0] else None)
+        axes.set_xlim(-0.5, len(cells) - 0.5)
         axes.set_xticks(range(len(cells)), [_broken(name, 60 // len(cells)) for name in cells], fontsize=7.5)
         frames.legend(figure, axes)
     return figure
