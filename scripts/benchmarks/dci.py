@@ -25,7 +25,7 @@ import vae_models
 from harness import device_name, median_interval
 
 from interp_jax.core import keys
-from interp_jax.core.bootstrap import bootstrap
+from interp_jax.core.bootstrap import FEWEST, bootstrap, jackknife
 from interp_jax.core.correlation import rank_correlations
 from interp_jax.core.types import Array, Numpy
 from interp_jax.data import dsprites
@@ -99,12 +99,9 @@ def reference(options: argparse.Namespace) -> None:
         print(path.name, {name: round(value, 4) for name, value in row.items()}, flush=True)
 
 
-def references(options: argparse.Namespace, models: int) -> tuple[dict[str, Numpy], Numpy]:
-    """Read scores `[S, draws]` by name, and CPU seconds, of models that have all."""
-    rows = [
-        [json.loads((options.work / f"reference-{i}-{j}.json").read_text()) for j in range(DRAWS)]
-        for i in range(models)
-    ]
+def references(options: argparse.Namespace, models: list[int]) -> tuple[dict[str, Numpy], Numpy]:
+    """Read scores `[S, draws]` by name, and CPU seconds."""
+    rows = [[json.loads((options.work / f"reference-{i}-{j}.json").read_text()) for j in range(DRAWS)] for i in models]
     of = {name: np.array([[row[name] for row in each] for each in rows]) for name in (*SCORES, "cpu_seconds")}
     return of, of.pop("cpu_seconds")
 
@@ -120,12 +117,17 @@ def agreement(values: Numpy) -> Numpy:
 
 
 def ranks(options: argparse.Namespace) -> dict:
-    """Compare rankings, with a bootstrap over models."""
+    """Compare rankings of the models that have their reference scores, with intervals over models."""
     codes, factors, points = load(options.work)
-    codes = codes[: options.seeds]
-    of, seconds = references(options, len(codes))
+    models = [
+        i for i in range(min(len(codes), options.seeds))
+        if all((options.work / f"reference-{i}-{j}.json").exists() for j in range(DRAWS))
+    ]  # fmt: skip
+    codes = codes[models]
+    of, seconds = references(options, models)
     found: dict[str, Any] = {
         "method": options.method, "strength": options.strength, "models": len(codes), "points": points,
+        "interval": "bootstrap" if len(codes) >= FEWEST else "jackknife",
         "reference_cpu_seconds_a_fit": float(seconds.mean()),
     }  # fmt: skip
     for name, score in OURS.items():
@@ -145,7 +147,9 @@ def compared(values: Numpy) -> dict:
         r = agreement(rows)
         return np.concatenate([r, r[1:3] - r[:1]])
 
-    interval = bootstrap(statistic, values, seed=0, draws=1999)
+    # a few models are too few to resample
+    few = len(values) < FEWEST
+    interval = jackknife(statistic, values) if few else bootstrap(statistic, values, seed=0, draws=1999)
     every = zip((*names, "other_less_retest", "same_less_retest"), *interval[:3], strict=True)
     out: dict[str, Any] = {name: [round(float(x), 4) for x in bounds] for name, *bounds in every}
     return out | {"means": values.mean(0).round(4).tolist(), "spreads": values.std(0, ddof=1).round(4).tolist()}

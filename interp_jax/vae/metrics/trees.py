@@ -5,6 +5,10 @@ of a softmax, splits by Friedman's improvement `n_l n_r / (n_l + n_r) (mean_l - 
 and a feature's importance the sum of its improvements. Features are cut into quantile bins first, so a split is looked
 for among `bins - 1` thresholds; with as many bins as a code has values the trees are scikit-learn's. A level of all
 trees is one matrix product: [bins of all features, rows] x [rows, nodes of all classes].
+
+Among 18 seeds of beta-VAE at one strength `dci_trees` ranked disentanglement as scikit-learn's trees did on other
+points with a correlation of .88 [.71, 1], they themselves with .88 [.66, 1] (1,000 points; scripts/benchmarks/dci.py);
+of informativeness .47 against .59, both [.1, .9]: ten trees tell too little of accuracy.
 """
 
 from typing import NamedTuple
