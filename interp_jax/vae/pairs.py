@@ -14,14 +14,14 @@ are always shared. What differs is a factor's class: the paper counts the factor
 old class. `Training.scale` gives beta the meaning that it has at 64 x 64 pixels; Adam takes no notice of the size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from interp_jax.core import checks
+from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, ArrayLike, Key, PyTree
 from interp_jax.data.named import Couples
 from interp_jax.models.vae import VAE
@@ -135,3 +135,49 @@ def set_apart(encode: Encode, params: PyTree, couples: Couples) -> Array:
         return jnp.sum(~weak.adaptive(divergence), dtype=jnp.int32)
 
     return jax.vmap(one)(couples.first, couples.second)
+
+
+class HeldOut(NamedTuple):
+    """One model on pairs. terms: of the losses of K methods, by name, `[K]`. set_apart, differ: of N pairs, `[N]` int.
+
+    set_apart: the latents that `weak.adaptive` would not share. differ: the factors that differ.
+    """
+
+    terms: Metrics
+    set_apart: Array
+    differ: Array
+
+
+def held_out(
+    names: Sequence[str], params: PyTree, draw: Callable[[Array], Couples], blocks: int, key: Key, given: Training
+) -> HeldOut:
+    """Evaluate one model on `draw(0)`, `draw(1)`, ...: by the loss of each method, and by what it would set apart."""
+
+    def block(t: Array) -> HeldOut:
+        couples, noise = draw(t), keys.at(key, t)
+        losses = [terms(name, params, couples, noise, given) for name in names]
+        stacked = jax.tree.map(lambda *each: jnp.stack(each), *losses)
+        return HeldOut(stacked, set_apart(given.model.encode, params, couples), couples.differ.sum(1))
+
+    every = jax.lax.map(block, jnp.arange(blocks))
+    means = {name: values.mean(0) for name, values in every.terms.items()}
+    return HeldOut(means, every.set_apart.ravel(), every.differ.ravel())
+
+
+class Number(NamedTuple):
+    """How well a model's latents tell how many factors differ, of pairs in which some do.
+
+    right: the share of pairs with as many latents set apart. constant: the share that the best constant has. found:
+    `[F - 1]`, the mean number set apart where 1, 2, ... factors differ; NaN where no pair has so many.
+    """
+
+    right: Array
+    constant: Array
+    found: Array
+
+
+def number_found(held: HeldOut, factors: int) -> Number:
+    """Compare the number of latents set apart with that of the factors that differ, of at most F - 1."""
+    at = held.differ[None] == jnp.arange(1, factors)[:, None]
+    right = jnp.sum(at & (held.set_apart == held.differ)[None])
+    return Number(right / at.sum(), at.sum(1).max() / at.sum(), (at * held.set_apart[None]).sum(1) / at.sum(1))

@@ -91,3 +91,24 @@ def test_an_unknown_method_is_named():
 def test_choices_are_those_of_the_table():
     assert pairs.METHODS["ada_ml_vae"].average is weak.product
     assert pairs.METHODS["ada_ml_vae_geometric"].average is weak.geometric
+
+
+def test_held_out_pairs_are_those_drawn_and_every_method_is_evaluated_on_them():
+    draw = lambda t: jax.tree.map(lambda leaf: jnp.roll(leaf, t, 0)[:4], COUPLES)  # noqa: E731
+    names, key = ("beta_vae", "gvae"), jax.random.key(3)
+    held = jax.jit(lambda: pairs.held_out(names, PARAMS, draw, 3, key, GIVEN))()
+    for k, name in enumerate(names):
+        alone = jax.jit(lambda t, name=name: pairs.terms(name, PARAMS, draw(t), keys.at(key, t), GIVEN))
+        for term in ("reconstruction", "shared"):
+            want = np.mean([alone(t)[term] for t in range(3)])
+            np.testing.assert_allclose(held.terms[term][k], want, rtol=1e-5)
+    np.testing.assert_array_equal(held.differ, np.concatenate([draw(t).differ.sum(1) for t in range(3)]))
+    assert held.set_apart.shape == (12,)
+
+
+def test_the_number_found_leaves_out_pairs_that_do_not_differ():
+    held = pairs.HeldOut({}, jnp.array([1, 2, 2, 3, 0]), jnp.array([1, 1, 2, 1, 0]))
+    found = pairs.number_found(held, 4)
+    assert found.right == 0.5
+    assert found.constant == 0.75
+    np.testing.assert_array_equal(found.found, [2, 2, np.nan])
