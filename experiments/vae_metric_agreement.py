@@ -86,7 +86,7 @@ def picture(found: Numpy, scores: tuple[str, ...]) -> records.Picture:
     return records.Picture(
         "agreement",
         figures.matrix(
-            found.mean(0), [name.replace("_", " ") for name in scores], title="Rank correlation of scores over models",
+            found.mean(0), [protocol.title(name) for name in scores], title="Rank correlation of scores over models",
         ),
         "Spearman's correlation over all models of the study, free of the bias of order 1 / seeds.",
         "A square of correlations, one row and column a score.",

@@ -119,7 +119,10 @@ def picture(scores: tuple[str, ...], found: Numpy) -> records.Picture:
     return records.Picture(
         "shares",
         figures.groups(
-            {name: {part: found[:, i, k] for k, part in enumerate(PARTS)} for i, name in enumerate(scores)},
+            {
+                protocol.title(name): {part: found[:, i, k] for k, part in enumerate(PARTS)}
+                for i, name in enumerate(scores)
+            },
             title="What the variance of a score is due to", ylabel="share of variance",
         ),
         "Nested variance components of each score, as shares. A dot is what a seed adds (a pseudo-value of leaving it "

@@ -253,13 +253,13 @@ def pictures(s: Settings, rows: dict[str, Any], trained: dict[str, Sweep], image
         kinds = {"means": name, "samples": f"{name}_sampled"}
         values = {kind: np.asarray(rows[column], float).reshape(shape) for kind, column in kinds.items()}
         panels = {
-            method: figures.Panel(
+            study.TITLES[method]: figures.Panel(
                 np.array([study.STRENGTHS[method][k] for k in s.strengths]),
                 {kind: of[i].T for kind, of in values.items()}, "strength",
             )
             for i, method in enumerate(s.methods)
         }  # fmt: skip
-        label = name.replace("_", " ")
+        label = protocol.title(name)
         drawn.append(
             records.Picture(
                 name,
@@ -275,7 +275,7 @@ def pictures(s: Settings, rows: dict[str, Any], trained: dict[str, Sweep], image
     params, key = trained[name].state(table.run({"strength": strength}, seed)).params, jax.random.key(0)
     chosen = jax.random.randint(key, (8,), 0, sets.count(images.source.sizes))
     xs = jax.vmap(lambda i: images.of(images.bits, i, key))(chosen)
-    which = f"{name} at {strength:g}, seed {seed}, the largest MIG of all"
+    which = f"{study.TITLES[name]} at {strength:g}, seed {seed}, the largest MIG of all"
     return [*drawn, *looks.look(given(s, images).model, params, xs, which)]
 
 

@@ -68,7 +68,7 @@ def claims(scope: str) -> dict[str, Claim]:
     """State what is tested, before the run, by chooser; ELBO first, which is primary."""
     stated = {}
     for name in ("elbo", *(name for name in CHOOSERS if name != "elbo")):
-        words = name.replace("_", " ")
+        words = protocol.title(name)
         useful = name in PAPERS
         stated[name] = Claim(
             name=f"{name}_chooses" if useful else f"{name}_does_not_choose",
@@ -99,7 +99,7 @@ def picture(found: Numpy) -> records.Picture:
     return records.Picture(
         "choosers",
         figures.groups(
-            {name.replace("_", " "): {"mean over scores": of} for name, of in
+            {protocol.title(name): {"mean over scores": of} for name, of in
              zip(CHOOSERS, found.mean(2).T, strict=True)},
             title="Scores without labels against disentanglement", ylabel="rank correlation within methods",
         ),

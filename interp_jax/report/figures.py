@@ -168,10 +168,10 @@ def multiples(
     down, high, gap = math.ceil(len(panels) / columns), 1.2, 0.68
     with matplotlib.rc_context(STYLE):
         figure, head = frames.sheet(down * (high + gap), title, note=_note(pooled, level), legend=len(names[0]))
-        whole, wide = figure.get_figheight(), (WIDTH - 0.48) / columns
+        whole, wide = figure.get_figheight(), (WIDTH - 0.62) / columns
         drawn: list[Axes] = []
         for i, (name, (x, series)) in enumerate(checked.items()):
-            left, bottom = 0.48 + i % columns * wide, whole - head - (i // columns + 1) * (high + gap) + 0.47
+            left, bottom = 0.62 + i % columns * wide, whole - head - (i // columns + 1) * (high + gap) + 0.47
             box = (left / WIDTH, bottom / whole, (wide - 0.4) / WIDTH, high / whole)
             axes = figure.add_axes(box, sharey=drawn[0] if share and drawn else None)
             _strengths(axes, x, series, level=level, log=log, letters=60 // columns)
@@ -180,7 +180,7 @@ def multiples(
             if panels[name].falling:
                 axes.invert_xaxis()
             drawn.append(axes)
-        figure.supylabel(ylabel, x=0.16 / WIDTH, fontsize=9.5, color=INK, ha="center")
+        figure.supylabel(ylabel, x=0.1 / WIDTH, y=(whole - head) / whole / 2, fontsize=9.5, color=INK, ha="center")
         frames.legend(figure, drawn[0], 1 - (head - 0.1) / whole)
     return figure
 

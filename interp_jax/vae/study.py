@@ -37,6 +37,11 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "beta_tc_vae": (1, 2, 4, 6, 8, 10),
 }
 """The methods, and the strengths that the study gave them."""
+TITLES = {
+    "beta_vae": "beta-VAE", "annealed_vae": "AnnealedVAE", "factor_vae": "FactorVAE", "dip_vae_i": "DIP-VAE-I",
+    "dip_vae_ii": "DIP-VAE-II", "beta_tc_vae": "beta-TCVAE",
+}  # fmt: skip
+"""What the methods are called."""
 GAMMA = 1000.0  # of AnnealedVAE
 
 

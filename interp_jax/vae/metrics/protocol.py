@@ -36,6 +36,20 @@ NAMES = (
     *SUPERVISED, *UNSUPERVISED, "dci_completeness", "dci_informativeness", "explicitness", "infoe", "downstream",
 )  # fmt: skip
 """All scores, of `downstream` one for each number of labels."""
+TITLES = {
+    "beta_vae": "BetaVAE", "factor_vae": "FactorVAE", "mig": "MIG", "dci": "DCI", "sap": "SAP", "irs": "IRS",
+    "udr": "UDR", "infom": "InfoM", "infoc": "InfoC", "infoe": "InfoE", "elbo": "ELBO", "kl": "KL",
+}  # fmt: skip
+"""What scores are called, where it is not their name with blanks for underscores."""
+
+
+def title(name: str) -> str:
+    """Give what a score is called.
+
+    >>> title("mig"), title("total_correlation")
+    ('MIG', 'total correlation')
+    """
+    return TITLES.get(name, name.replace("_", " "))
 
 
 class Protocol(NamedTuple):
