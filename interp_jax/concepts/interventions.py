@@ -143,6 +143,12 @@ def is_right(task: Array, label: Array) -> Array:
     return (task[0] > 0) == (label == 1) if task.size == 1 else task.argmax() == label
 
 
+def answers(data: ConceptSet, key: Key | None = None, expert: Expert = truth) -> tuple[Key, Array]:
+    """Give a key for each example, `[N]`, and what the expert says of it when asked, `[N, k]`; key 0 if None."""
+    example_keys = jax.random.split(jax.random.key(0) if key is None else key, len(data.labels))
+    return example_keys, jax.vmap(expert)(data.concepts, example_keys)
+
+
 def accuracies(
     model: ConceptModel,
     params: PyTree,
@@ -165,9 +171,7 @@ def accuracies(
     masks = jnp.asarray(masks)
     if masks.ndim not in (2, 3) or masks.shape[-1] != model.concepts:
         raise ValueError(f"want masks [M, {model.concepts}] or [M, N, {model.concepts}], got shape {masks.shape}")
-    base = jax.random.key(0) if key is None else key
-    example_keys = jax.random.split(base, len(data.labels))
-    said = jax.vmap(expert)(data.concepts, example_keys)
+    example_keys, said = answers(data, key, expert)
     encoded = jax.vmap(lambda x: model.encode(params, x))(data.inputs)
 
     def one(encoded: Encoded, mask: Array, said: Array, label: Array, key: Key) -> Array:
@@ -199,9 +203,13 @@ def curve(
     return by_size(accuracies(model, params, data, masks, key=key, expert=expert), sizes)
 
 
-def concept_accuracy(model: ConceptModel, params: PyTree, data: ConceptSet) -> Array:
-    """Give the share of known binary labels that predictions, cut at 1/2, agree with; NaN where none is known."""
-    predicted = jax.vmap(lambda x: apply(model, params, x).concepts)(data.inputs) > 0.5
+def concept_accuracy(model: ConceptModel, params: PyTree, data: ConceptSet, *, key: Key | None = None) -> Array:
+    """Give the share of known binary labels that predictions, cut at 1/2, agree with; NaN where none is known.
+
+    key: for models that sample; key 0 if None.
+    """
+    example_keys, _ = answers(data, key)
+    predicted = jax.vmap(lambda x, key: apply(model, params, x, key=key).concepts)(data.inputs, example_keys) > 0.5
     known = ~jnp.isnan(data.concepts)
     right = known & (predicted == (data.concepts > 0.5))
     count = known.sum()

@@ -22,10 +22,14 @@ Groups = Sequence[Sequence[int]]
 
 
 class Encoded(NamedTuple):
-    """logits: `[k]`, of the concepts. rest: what else a kind of model gives its head (units, embeddings), or ()."""
+    """logits: `[k]`, of the concepts. rest: what else a kind of model gives its head (units, embeddings), or ().
+
+    hidden: what concepts are made of and the head is not told (a covariance, features), or ().
+    """
 
     logits: Array
     rest: PyTree = ()
+    hidden: PyTree = ()
 
 
 class Given(NamedTuple):
@@ -38,6 +42,7 @@ class Given(NamedTuple):
 class Output(NamedTuple):
     """concepts: `[k]`, predicted probabilities before any intervention. values: `[k]`, what the head is told, after it.
 
+    Models that average over samples of their concepts have values `[S, k]`.
     task: `[C]` logits; C = 1 is the one logit of a binary task.
     """
 
@@ -77,9 +82,12 @@ class ConceptModel:
     concepts: k.
     init: `key -> params`, a dict with "encoder" and "head", so that training can hold a part still.
     encode: `(params, x) -> Encoded`.
-    values: `(params, encoded, given, key) -> [k]`, what the head is told; `given.concepts` come as levels.
+    values: `(params, encoded, given, key) -> [k]` or `[S, k]`, what the head is told; `given.concepts` come as levels.
     head: `(params, values, rest) -> [C]`.
     predict: `(params, encoded, key) -> [k]`, the probabilities of the concepts.
+    update: `(params, encoded, given, key) -> [k]`, those probabilities once some are known; None where they stay.
+    likelihood: `(params, encoded, concepts [k], key) -> (loss, weight)`, the model's own loss of concept labels as
+        `losses.Terms`, in place of a recipe's loss of each logit; None for that.
     groups: of categorical concepts.
     levels: what stands for false and true in `values`; arrays, so a model may differ from seed to seed in them.
     """
@@ -90,6 +98,8 @@ class ConceptModel:
     values: Callable[[PyTree, Encoded, Given, Key | None], Array]
     head: Callable[[PyTree, Array, PyTree], Array]
     predict: Callable[[PyTree, Encoded, Key | None], Array]
+    update: Callable[[PyTree, Encoded, Given, Key | None], Array] | None = None
+    likelihood: Callable[[PyTree, Encoded, Array, Key], tuple[Array, Array]] | None = None
     groups: tuple[tuple[int, ...], ...] = ()
     levels: Levels = UNIT
 
@@ -102,7 +112,7 @@ class ConceptModel:
 jax.tree_util.register_dataclass(
     ConceptModel,
     data_fields=["levels"],
-    meta_fields=["concepts", "init", "encode", "values", "head", "predict", "groups"],
+    meta_fields=["concepts", "init", "encode", "values", "head", "predict", "update", "likelihood", "groups"],
 )
 
 
@@ -119,13 +129,43 @@ def decide(
 ) -> Output:
     """Go on from the encoder, as `apply`: one encoding serves any number of interventions."""
     chex.assert_shape(encoded.logits, (model.concepts,))
+    values = model.values(params, encoded, _at_levels(model, given), key)
+    return Output(model.predict(params, encoded, key), values, model.head(params, values, encoded.rest))
+
+
+def beliefs(
+    model: ConceptModel, params: PyTree, encoded: Encoded, given: Given | None = None, key: Key | None = None
+) -> Array:
+    """Give the probability of each concept once some are known, `[k]`: what was said of these, what is left of others.
+
+    Only models whose concepts depend on each other change their mind about the others.
+    """
+    told = nothing(model.concepts) if given is None else given
+    if model.update is None:
+        others = model.predict(params, encoded, key)
+    else:
+        others = model.update(params, encoded, _at_levels(model, told), key)
+    return jnp.where(told.mask, told.concepts, others)
+
+
+def sampling_key(key: Key | None) -> Key:
+    """Give a key back.
+
+    Raises:
+        ValueError: None, where a model draws samples.
+    """
+    if key is None:
+        raise ValueError("want a key for a model that samples its concepts, got key=None")
+    return key
+
+
+def _at_levels(model: ConceptModel, given: Given | None) -> Given:
+    """Give what is said as the levels that the model's head knows; 0 where nobody intervenes, at low."""
     told = nothing(model.concepts) if given is None else given
     chex.assert_shape([told.mask, told.concepts], (model.concepts,))
     low, high = (jnp.asarray(level) for level in model.levels)
     # Where nobody intervenes a label may be NaN, and NaN times zero would reach the gradient.
-    level = low + jnp.where(told.mask, told.concepts, 0.0) * (high - low)
-    values = model.values(params, encoded, Given(told.mask, level), key)
-    return Output(model.predict(params, encoded, key), values, model.head(params, values, encoded.rest))
+    return Given(told.mask, low + jnp.where(told.mask, told.concepts, 0.0) * (high - low))
 
 
 def nothing(concepts: int) -> Given:

@@ -14,7 +14,7 @@ import optax
 
 from interp_jax.concepts import losses
 from interp_jax.concepts.embedding import Giver
-from interp_jax.concepts.losses import ConceptLoss, TaskLoss
+from interp_jax.concepts.losses import ConceptLoss, TaskLoss, Terms
 from interp_jax.concepts.model import ConceptModel, Given, decide
 from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, ArrayLike, Key, PyTree
@@ -198,13 +198,17 @@ def _losses(
 ) -> tuple[Array, Array]:
     """Give the mean losses of concepts and of the task on a batch."""
 
-    def one(x: Array, given: Given | None, key: Key) -> tuple[Array, Array]:
+    def one(x: Array, concepts: Array, given: Given | None, key: Key) -> tuple[Terms, Array]:
         encoded = model.encode(params, x)
-        return encoded.logits, decide(model, params, encoded, given, key).task
+        if model.likelihood is None:
+            terms = recipe.concept_loss(encoded.logits, concepts)
+        else:
+            terms = Terms(*model.likelihood(params, encoded, concepts, keys.stream(key, "likelihood")))
+        return terms, decide(model, params, encoded, given, key).task
 
-    logits, task = jax.vmap(one)(batch.inputs, given, jax.random.split(key, len(batch.labels)))
-    concept = losses.mean(jax.vmap(recipe.concept_loss)(logits, batch.concepts))
-    return concept, losses.mean(jax.vmap(recipe.task_loss)(task, batch.labels))
+    own = jax.random.split(key, len(batch.labels))
+    terms, task = jax.vmap(one)(batch.inputs, batch.concepts, given, own)
+    return losses.mean(terms), losses.mean(jax.vmap(recipe.task_loss)(task, batch.labels))
 
 
 def _trainer(model: ConceptModel, recipe: Recipe, lr: ArrayLike, epoch: Callable[..., Any]) -> Trainer:
