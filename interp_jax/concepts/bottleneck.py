@@ -3,7 +3,7 @@
 A kind says what the head is told of each concept: its probability, its logit, or the decision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ from interp_jax.concepts.model import (
     probabilities,
 )
 from interp_jax.core import checks
-from interp_jax.core.types import Array, Key, PyTree
+from interp_jax.core.types import Array, ArrayLike, Key, PyTree
 from interp_jax.models.nets import Net
 
 Activation = Callable[[Array], Array]
@@ -29,8 +29,8 @@ class Kind(NamedTuple):
     """tell: `(logits [k], groups) -> [k]`, what the head is told unless somebody intervenes. low, high: the levels."""
 
     tell: Callable[[Array, Groups], Array]
-    low: float = 0.0
-    high: float = 1.0
+    low: ArrayLike = 0.0
+    high: ArrayLike = 1.0
 
 
 def decisions(logits: Array, groups: Groups = ()) -> Array:
@@ -62,6 +62,24 @@ HARD = Kind(decisions)
 """Binary concepts: the head is told 0 or 1, and the task does not train the encoder."""
 STRAIGHT_THROUGH = Kind(straight_through)
 """Binary concepts through which the task trains the encoder all the same."""
+
+
+def one_of(kinds: Sequence[Kind], which: ArrayLike) -> Kind:
+    """Take one of several kinds by its number, which may be traced: a sweep over kinds is then one program.
+
+    >>> one_of([SIGMOID, LOGIT], jnp.array(1)).tell(jnp.array([3.0]), ()).tolist()
+    [3.0]
+
+    Raises:
+        ValueError: no kind. (A number that is none of theirs, where it is traced, is the nearest.)
+    """
+    if not kinds:
+        raise ValueError("want at least one kind, got none")
+    if len(kinds) == 1:
+        return kinds[0]
+    place = jnp.asarray(which).astype(jnp.int32)
+    low, high = (jnp.array(levels, jnp.float32)[place] for levels in zip(*(kind[1:] for kind in kinds), strict=True))
+    return Kind(lambda logits, groups: jnp.stack([kind.tell(logits, groups) for kind in kinds])[place], low, high)
 
 
 def leaky_relu(x: Array) -> Array:

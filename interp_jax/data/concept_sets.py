@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from interp_jax.core import checks
+from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, ArrayLike, Key, Numpy
 
 
@@ -48,6 +48,12 @@ def draw(generator: Generator, key: Key, n: int) -> ConceptSet:
     return jax.vmap(generator)(jax.random.split(key, n))
 
 
+def draw_split(generator: Generator, key: Key, train: int, validation: int, test: int) -> ConceptSplit:
+    """Draw three sets of independent examples."""
+    sizes = {"train": train, "validation": validation, "test": test}
+    return ConceptSplit(**{name: draw(generator, keys.stream(key, name), n) for name, n in sizes.items()})
+
+
 def xor(key: Key) -> ConceptSet:
     """Draw one example of XOR: x uniform in the unit square, `c_i = 1[x_i > 1/2]`, label `c_1 xor c_2`.
 
@@ -75,23 +81,27 @@ def dot(key: Key) -> ConceptSet:
     return _typed(*_dot(v, w, jnp))
 
 
-def tabular_toy(delta: ArrayLike) -> Generator:
+def tabular_toy(delta: ArrayLike, count: int = 3) -> Generator:
     """Make the generator of TabularToy(delta): the inputs of `trigonometric`, concepts that may depend on each other.
 
     h is normal with variances 1 and covariances `delta`, in [-1/2, 1]; `c_i = 1[h_i > 0]`, label `1[c_1 + c_2 + c_3 >=
     2]`, which the concepts decide (Espinosa Zarlenga et al. 2023, "Towards robust metrics").
 
+    count: of concepts, 3 in the paper, where covariances are at least -1 / (count - 1). The label is the majority's, 0
+    where it is even; a part of the concepts does not decide it.
+
     >>> draw(tabular_toy(0.25), jax.random.key(0), 4).labels.shape
     (4,)
     """
-    checks.between(-0.5, 1, delta=delta)
+    checks.whole(2, count=count)
+    checks.between(-1 / (count - 1), 1, delta=delta)
 
     def example(key: Key) -> ConceptSet:
-        free = jax.random.normal(key, (3,))
+        free = jax.random.normal(key, (count,))
         mean = free.mean(keepdims=True)
-        h = jnp.sqrt(1 - delta) * (free - mean) + jnp.sqrt(1 + 2 * delta) * mean
+        h = jnp.sqrt(1 - delta) * (free - mean) + jnp.sqrt(1 + (count - 1) * delta) * mean
         inputs, concepts, _ = _trigonometric(h, jnp)
-        return _typed(inputs, concepts, concepts.sum() >= 2)
+        return _typed(inputs, concepts, 2 * concepts.sum() > count)
 
     return example
 
@@ -160,7 +170,7 @@ def _xor(x: Array | Numpy, xp: ModuleType) -> Parts:
 
 
 def _trigonometric(h: Array | Numpy, xp: ModuleType) -> Parts:
-    waves = xp.stack([xp.sin(h) + h, xp.cos(h) + h], -1).reshape(*h.shape[:-1], 6)
+    waves = xp.stack([xp.sin(h) + h, xp.cos(h) + h], -1).reshape(*h.shape[:-1], 2 * h.shape[-1])
     return xp.concatenate([waves, (h**2).sum(-1, keepdims=True)], -1), h > 0, h.sum(-1) > 1
 
 

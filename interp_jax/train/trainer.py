@@ -158,6 +158,33 @@ def snapshots(
     return Trainer(begin, step)
 
 
+class Held(NamedTuple):
+    """state: of the Trainer within. cell: what the run is, its hyperparameters by name as float32."""
+
+    state: PyTree
+    cell: dict[str, Array]
+
+
+def holding(inner: Trainer, cell: Mapping[str, Array], given: Callable[[PyTree, dict[str, Array]], PyTree]) -> Trainer:
+    """Let the state of a run carry what it is, so that `Sweep.map` can measure it by that, and choose its data by it.
+
+    given: `(the sweep's data, cell) -> the data of the Trainer within`.
+
+    >>> import jax.numpy as jnp
+    >>> total = Trainer(lambda key: 0.0, lambda n, data, t: (n + data, {}))
+    >>> run = holding(total, {"row": 1.0}, lambda data, cell: data[cell["row"].astype(int)])
+    >>> float(run.step(run.init(jax.random.key(0)), jnp.array([5.0, 7.0]), 0)[0].state)
+    7.0
+    """
+    numbers = {name: jnp.asarray(value, jnp.float32) for name, value in cell.items()}
+
+    def step(held: Held, data: PyTree, t: Array) -> tuple[Held, Metrics]:
+        state, metrics = inner.step(held.state, given(data, held.cell), t)
+        return Held(state, held.cell), metrics
+
+    return Trainer(lambda key: Held(inner.init(key), numbers), step)
+
+
 class Measured(NamedTuple):
     """key: the run's own. found: what was measured; zeros before."""
 

@@ -79,6 +79,24 @@ def test_tabular_toy_refuses_a_covariance_that_is_none():
         concept_sets.tabular_toy(-0.6)
 
 
+def test_a_toy_of_more_concepts_has_the_majority_for_its_label(key):
+    found = concept_sets.draw(concept_sets.tabular_toy(-0.1, 5), key, 20_000)
+    concepts = np.asarray(found.concepts)
+    assert found.inputs.shape == (20_000, 11)
+    np.testing.assert_array_equal(np.asarray(found.labels), concepts.sum(1) > 2.5)
+    want = 0.5 + np.arcsin(-0.1) / np.pi
+    agree = (concepts[:, 0] == concepts[:, 4]).mean()
+    assert abs(agree - want) < 4 * (want * (1 - want) / 20_000) ** 0.5
+    with pytest.raises(ValueError, match=r"want -0\.25 <= delta <= 1"):
+        concept_sets.tabular_toy(-0.3, 5)
+
+
+def test_the_parts_of_a_split_are_other_examples(key):
+    split = concept_sets.draw_split(concept_sets.xor, key, 5, 4, 3)
+    assert [len(part.labels) for part in split] == [5, 4, 3]
+    assert len(np.unique(np.concatenate([part.inputs for part in split]), axis=0)) == 12
+
+
 def test_delta_may_be_traced(key):
     shared = jax.jit(jax.vmap(lambda delta: concept_sets.draw(concept_sets.tabular_toy(delta), key, 4).inputs))
     assert shared(jnp.array([0.0, 0.5])).shape == (2, 4, 7)
