@@ -6,6 +6,7 @@ their concepts. The state of a run carries its cell, so that `Sweep.map` can mea
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from interp_jax.concepts.training import Recipe, joint
 from interp_jax.core import checks, keys
 from interp_jax.core.linalg import add_row, matmul
 from interp_jax.core.types import Array, ArrayLike, Key, PyTree
+from interp_jax.data import irrelevant as made
 from interp_jax.data import streams
 from interp_jax.data.concept_sets import ConceptSet
 from interp_jax.models.nets import Net
@@ -40,6 +42,13 @@ class Part(NamedTuple):
     taught: Array
     fitted: Array
     tested: Array
+
+
+class Digits(NamedTuple):
+    """images: `[N, ...]`. digits: `[N]` int32, what they show."""
+
+    images: Array
+    digits: Array
 
 
 Cell = dict[str, Array]
@@ -63,6 +72,36 @@ def sides(counts: Array, held_out: int) -> tuple[Array, Array]:
     """Give the `fitted` and `tested` of a Part from `counts [N]`, 1 for examples of the task, in the run's order."""
     train = jnp.arange(len(counts)) < len(counts) - held_out
     return counts * train, counts * ~train
+
+
+def absent(key: Key, data: Digits, cell: Cell, *, shown: tuple[int, ...], held_out: int) -> Part:
+    """Split digits for a run: the concepts are "is a 4" and so on, the task parity where none is shown.
+
+    Training is told true concepts (a cell's `variant` 0); nothing of images that show one, so that all labels are 0
+    (1); or those of another training image (2). Of the key, orders and deals are a `seed`'s own.
+    """
+    count = len(data.digits)
+    rows = order(keys.stream(key, "order"), cell["seed"], count)
+    digits = data.digits[rows]
+    concepts = (digits[:, None] == jnp.array(shown)[None]).astype(jnp.float32)
+    shows = concepts.sum(1) > 0
+    deal = order(keys.stream(key, "deal"), cell["seed"], count - held_out)
+    dealt = concepts.at[: count - held_out].set(concepts[deal])
+    hidden = jnp.where(jnp.broadcast_to(shows[:, None], concepts.shape), jnp.nan, concepts)
+    taught = jnp.stack([concepts, hidden, dealt])[cell["variant"].astype(jnp.int32)]
+    return Part(data.images[rows], digits % 2, concepts, taught, *sides(1.0 * ~shows, held_out))
+
+
+def random(key: Key, data: Digits, cell: Cell, *, most: int, held_out: int) -> Part:
+    """Split digits for a run with `most` random half-spaces of its `seed`'s own, of which `known` are not hidden."""
+    count = len(data.digits)
+    rows = order(keys.stream(key, "order"), cell["seed"], count)
+    xs, own = data.images[rows], keys.at(keys.stream(key, "concepts"), cell["seed"].astype(jnp.int32))
+    spaces = made.random_half_spaces(own, xs[: count - held_out], most)
+    concepts = jax.vmap(partial(made.inside, spaces))(xs)
+    known = jnp.broadcast_to(jnp.arange(most)[None] < cell["known"], concepts.shape)
+    truth, taught = (jnp.where(known, concepts, other) for other in (0, jnp.nan))
+    return Part(xs, data.digits[rows] % 2, truth, taught, *sides(jnp.ones(count), held_out))
 
 
 def training(
@@ -128,7 +167,7 @@ def told(
     epochs: int = 60,
     batch: int = 64,
 ) -> dict[str, Array]:
-    """Give the accuracy on test examples of telling the label from each of some representations, by name.
+    """Give the balanced accuracy on test examples of telling the label from each of some representations, by name.
 
     The readout is a network of one hidden layer, fitted to the task's training examples by Adam, told standardised
     columns: a constant one is zeros, and tells nothing. It has the same key for all.
@@ -140,7 +179,7 @@ def told(
 
     def one(x: Array) -> Array:
         x = standardised(x.reshape(len(x), -1), found.fitted)
-        return accuracy(fit(x[:train], truth[:train, None], found.fitted[:train])(x)[:, 0], found)
+        return balanced_accuracy(fit(x[:train], truth[:train, None], found.fitted[:train])(x)[:, 0], found)
 
     return _each(one, columns)
 
@@ -161,16 +200,15 @@ def beyond(columns: Mapping[str, Array], found: Part, *, held_out: int) -> dict[
     return _each(one, columns)
 
 
-def accuracy(outputs: Array, found: Part) -> Array:
-    """Give the accuracy on test examples of `outputs [N] > 0`."""
-    return jnp.sum(found.tested * ((outputs > 0) == (found.labels > 0))) / found.tested.sum()
+def balanced_accuracy(outputs: Array, found: Part) -> Array:
+    """Give the accuracy on test examples of `outputs [N] > 0`, the mean of that on either label.
 
-
-def majority(found: Part) -> Array:
-    """Give the accuracy on test examples of the label that most training examples of the task have."""
-    share = jnp.sum(found.fitted * found.labels) / found.fitted.sum()
-    ones = jnp.sum(found.tested * found.labels) / found.tested.sum()
-    return jnp.where(share > 0.5, ones, 1 - ones)
+    It is exactly 1/2 for what is the same everywhere. Plain accuracy would be less: where labels are even, the one that
+    is more frequent in training is less frequent in what was held out of it.
+    """
+    of_ones, of_zeros = found.tested * (found.labels > 0), found.tested * (found.labels == 0)
+    says = outputs > 0
+    return (jnp.sum(of_ones * says) / of_ones.sum() + jnp.sum(of_zeros * ~says) / of_zeros.sum()) / 2
 
 
 def components(found: Part, count: int) -> Array:

@@ -138,12 +138,16 @@ def test_a_readout_finds_what_is_there_and_no_more(large):
         lambda columns: irrelevant.told(jax.random.key(0), columns, large, held_out=120, epochs=40, batch=40)
     )
     found = {name: float(value) for name, value in tell(columns).items()}
-    majority = float(irrelevant.majority(large))
-    tested = np.asarray(large.tested) > 0
-    np.testing.assert_allclose(majority, np.asarray(large.labels)[tested].mean(), rtol=1e-6)
     assert found["label"] == found["folded"] == found["embedding"] == 1  # folded: no linear readout sees it
-    np.testing.assert_allclose(found["constant"], majority, rtol=1e-6)
-    assert found["noise"] < majority + 0.05
+    assert found["constant"] == 0.5
+    assert abs(found["noise"] - 0.5) < 0.2
+
+
+def test_balanced_accuracy_is_the_mean_over_labels(large):
+    outputs = np.random.default_rng(3).standard_normal(400)
+    tested, label = np.asarray(large.tested) > 0, np.asarray(large.labels)
+    want = np.mean([((outputs > 0) == label)[tested & (label == value)].mean() for value in (0, 1)])
+    np.testing.assert_allclose(irrelevant.balanced_accuracy(jnp.asarray(outputs), large), want, rtol=1e-6)
 
 
 def test_components_are_those_of_the_tasks_training_examples(large):
@@ -161,3 +165,42 @@ def test_concepts_that_are_right_have_no_impurity_and_no_leakage(large):
     )
     assert [float(value) for value in found["hard"]] == [0, 0]
     assert found["soft"][1] > 0.1
+
+
+def test_digits_are_split_as_a_cell_says():
+    rng = np.random.default_rng(0)
+    data = irrelevant.Digits(jnp.asarray(rng.random((500, 4)), jnp.float32), jnp.tile(jnp.arange(10), 50))
+    cells = [{"seed": jnp.float32(1), "variant": jnp.float32(i)} for i in range(3)]
+    split = jax.jit(lambda cell: irrelevant.absent(jax.random.key(0), data, cell, shown=(4, 5), held_out=200))
+    parts = [split(cell) for cell in cells]
+    digits = np.argmax(np.asarray(data.images)[:, 0] == np.asarray(parts[0].inputs)[:, :1], 1) % 10
+    truth = np.stack([digits == 4, digits == 5], 1)
+    train, test = np.arange(300), np.arange(300, 500)
+    for part in parts:
+        np.testing.assert_array_equal(part.concepts, truth)
+        np.testing.assert_array_equal(part.labels, digits % 2)
+        np.testing.assert_array_equal(part.fitted[train], ~truth[train].any(1))
+        np.testing.assert_array_equal(part.tested[test], ~truth[test].any(1))
+        assert part.fitted.sum() + part.tested.sum() == 400
+    real, hidden, dealt = (np.asarray(part.taught) for part in parts)
+    np.testing.assert_array_equal(real, truth)
+    np.testing.assert_array_equal(np.isnan(hidden).all(1), truth.any(1))
+    assert not np.nansum(hidden)
+    np.testing.assert_array_equal(dealt[train].sum(0), truth[train].sum(0))
+    assert not np.array_equal(dealt[train], truth[train])
+
+
+def test_random_concepts_are_a_seeds_own_and_hidden_beyond_what_is_known():
+    rng = np.random.default_rng(0)
+    data = irrelevant.Digits(jnp.asarray(rng.random((90, 8, 8, 1)), jnp.float32), jnp.tile(jnp.array([0, 1, 6]), 30))
+    split = jax.jit(lambda seed, known: irrelevant.random(
+        jax.random.key(0), data, {"seed": seed, "known": known}, most=3, held_out=30
+    ))  # fmt: skip
+    one, all_, other = split(0.0, 1.0), split(0.0, 3.0), split(1.0, 3.0)
+    np.testing.assert_array_equal(one.concepts[:, 0], all_.concepts[:, 0])
+    assert not one.concepts[:, 1:].any()
+    assert np.isnan(one.taught[:, 1:]).all()
+    np.testing.assert_array_equal(all_.taught, all_.concepts)
+    assert set(np.unique(all_.concepts)) == {0, 1}
+    assert not np.array_equal(all_.inputs, other.inputs)
+    assert (one.fitted.sum(), one.tested.sum()) == (60, 30)
