@@ -131,6 +131,19 @@ def joint(
     return _trainer(model, recipe, lr, epoch)
 
 
+def custom(model: ConceptModel, recipe: Recipe, objective: Callable[[Array], Objective], *, lr: ArrayLike) -> Trainer:
+    """Make the Trainer of any objective on the whole model.
+
+    objective: from the number of updates before an epoch, `[]`, to `(params, batch, None, key) -> Parted`.
+    """
+
+    def epoch(state: Fitting, data: ConceptSet, t: Array) -> tuple[Fitting, Metrics]:
+        before = t * -(-len(data.labels) // recipe.batch)
+        return _epoch(state, data, t, objective(before), PARTS, recipe)
+
+    return _trainer(model, recipe, lr, epoch)
+
+
 def sequential(model: ConceptModel, recipe: Recipe, *, lr: ArrayLike, epochs: int) -> Trainer:
     """Make the Trainer of the encoder on concepts for `epochs`, and then of the head on what that encoder predicts.
 
