@@ -86,9 +86,9 @@ def measure(nets: Nets, family: str, kind: Kind, held: Held, data: Examples) -> 
     """Measure one run, for `Sweep.map`.
 
     task, concepts: accuracies on fresh examples. task_test, task_half: of the task on test examples, and as the CEM
-    paper's code counts them, 1 where a LOGIT is above 1/2 (NaN for more than two classes). told: `[N, k]`, what the
-    head is told of test examples. units: `[N, k, m]`, what stands for each concept. logits: `[n, k]`, of fresh ones;
-    decisions where the head is told no more.
+    paper's code counts them, 1 where a LOGIT is above 1/2 (NaN for more than two classes). told, rest: `[N, k]` and
+    `[N, ...]`, what the head is told of test examples. logits: `[n, k]`, of fresh ones; decisions where the head is
+    told no more.
     """
     model, own = (
         build(nets, family, kind, held.cell["member"]),
@@ -103,10 +103,10 @@ def measure(nets: Nets, family: str, kind: Kind, held: Held, data: Examples) -> 
     def every(x: Array) -> tuple[Array, Array, Array]:
         encoded = model.encode(params, x)
         output = decide(model, params, encoded)
-        return output.task, output.values, study.representation(output.values, encoded.rest)
+        return output.task, output.values, encoded.rest
 
     outputs, logits = jax.lax.map(some, own.fresh.inputs, batch_size=1000)
-    tested, told, units = jax.vmap(every)(own.test.inputs)
+    tested, told, rest = jax.vmap(every)(own.test.inputs)
     believed = jax.vmap(partial(probabilities, groups=kind.groups))(logits)
     half = metrics.task_accuracy(tested - 0.5, own.test.labels) if kind.classes == 1 else jnp.float32(jnp.nan)
     decided = jax.vmap(partial(decisions, groups=kind.groups))(logits[:SCORED])
@@ -116,7 +116,7 @@ def measure(nets: Nets, family: str, kind: Kind, held: Held, data: Examples) -> 
         "task_test": metrics.task_accuracy(tested, own.test.labels),
         "task_half": half,
         "told": told,
-        "units": units,
+        "rest": rest,
         "logits": jnp.where(is_hard, decided, logits[:SCORED]),
     }
 
@@ -164,9 +164,9 @@ def scored(own: Mapping[str, Mapping[str, Numpy]], examples: Examples, *, steps:
         mine: dict[str, Numpy] = {
             what: np.asarray(value).reshape(len(own), -1)[i].astype(float) for what, value in each.items()
         }
-        units = values["units"]
-        wide = units.shape[-1] > 1
-        cas = np.asarray(_alignment(units, examples.test.concepts, steps=steps), float) if wide else mine["cas_alone"]
+        cas = mine["cas_alone"]
+        if values["rest"].size:
+            cas = np.asarray(_alignment(values["told"], values["rest"], examples.test.concepts, steps=steps), float)
         found[model] = mine | {"cas": cas}
     return found
 
@@ -188,6 +188,13 @@ def _scores(told: Array, logits: Array, tested: Array, fresh: ConceptSet, *, ste
 
 
 @partial(jax.jit, static_argnames="steps")
-def _alignment(units: Array, concepts: Array, *, steps: int) -> Array:
-    """Give the alignment score of representations `[M, N, k, m]`, `[M]`."""
-    return jax.lax.map(lambda each: metrics.concept_alignment(each, concepts, steps=steps).score, units)
+def _alignment(told: Array, rest: Array, concepts: Array, *, steps: int) -> Array:
+    """Give the alignment score of models `[M]` of which `[M, N, k]` and `[M, N, ...]` are told.
+
+    One by one: what stands for each concept of a hybrid holds all extra units, as often as there are concepts.
+    """
+
+    def one(pair: tuple[Array, Array]) -> Array:
+        return metrics.concept_alignment(jax.vmap(study.representation)(*pair), concepts, steps=steps).score
+
+    return jax.lax.map(one, (told, rest))

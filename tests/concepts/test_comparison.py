@@ -78,9 +78,9 @@ def test_hard_concepts_that_are_right_leak_nothing_and_align_fully(stack):
     rng = np.random.default_rng(0)
     examples = jax.tree.map(lambda leaf: leaf[0], stack.examples)
     test, fresh = (np.asarray(part.concepts) for part in (examples.test, examples.fresh))
-    units = np.concatenate([test[..., None], rng.normal(size=(600, 2, 3))], 2)
-    right = {"told": test[None], "units": test[None, ..., None], "logits": fresh[None]}
-    noise = {"told": rng.random((1, 600, 2)), "units": units[None], "logits": rng.normal(size=(1, 2000, 2))}
+    right = {"told": test[None], "rest": np.zeros((1, 600, 0)), "logits": fresh[None]}
+    units = rng.normal(size=(1, 600, 3))
+    noise = {"told": rng.random((1, 600, 2)), "rest": units, "logits": rng.normal(size=(1, 2000, 2))}
     noise = {name: each.astype(np.float32) for name, each in noise.items()}
     found = comparison.scored({"right": right, "noise": noise}, examples, steps=5)
     assert {name: each.item() for name, each in found["right"].items()} == {
