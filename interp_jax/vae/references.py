@@ -1,4 +1,4 @@
-"""Codes that nobody learned, to hold learned ones against: pixels, their principal components, the factors themselves.
+"""Codes that nobody learned, beside learned ones: of an untrained network, pixels, their components, the factors.
 
 All are `metrics.axes.Code`, functions of factors and a key, made image by image (`each_image`).
 """
@@ -15,10 +15,27 @@ from interp_jax.core.types import Array, Key, PyTree
 from interp_jax.data import factors as sets
 from interp_jax.data.factors import Sizes
 from interp_jax.data.named import Images
+from interp_jax.train.trainer import Trainer
 from interp_jax.vae.metrics.axes import Code
 
 FINEST = 16
 """Pixels a side at most of images that are codes, or of which components are taken: finer ones are shrunk."""
+
+
+class Begun(NamedTuple):
+    """params: of a network before training."""
+
+    params: PyTree
+
+
+def begun(init: Callable[[Key], PyTree]) -> Trainer:
+    """Make a run that is only begun, from the params that `train.trainer` would begin with, for a sweep beside others.
+
+    >>> run = begun(lambda key: jnp.zeros(2))
+    >>> run.step(run.init(jax.random.key(0)), None, 0)[0].params.tolist()
+    [0.0, 0.0]
+    """
+    return Trainer(lambda key: Begun(init(keys.stream(key, "init"))), lambda state, data, t: (state, {}))
 
 
 def each_image(images: Images, bits: PyTree, f: Callable[[Array, Array, Key], Array], *, batch: int = 1000) -> Code:

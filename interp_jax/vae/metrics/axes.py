@@ -19,7 +19,7 @@ along; in the exam all are independent, so a probe that was fooled shows.
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import chex
@@ -186,3 +186,20 @@ def choose(design: Design, found: Numpy) -> dict[str, Numpy]:
         taken = np.take_along_axis(candidates, np.maximum(index, 0), 5)
         chosen[probe] = np.where(index >= 0, taken, np.nan)[:, :, :, :, :, 0]
     return chosen
+
+
+def columns(design: Design, read: dict[str, Numpy], names: Sequence[str]) -> dict[str, Numpy]:
+    """Give what `choose` gave as columns of a table, a row for each number. names: of the concepts.
+
+    Columns `cell` and `seed` are places along the first two axes; `correlation` is that of the lessons' cue.
+    """
+    blocks = []
+    for probe, values in read.items():
+        cell, seed, view, labels, along, concept = np.indices(values[:, :, 0].shape).reshape(6, -1)
+        blocks.append({
+            "cell": cell, "seed": seed, "view": np.array(VIEWS)[view], "probe": np.full(len(cell), probe),
+            "labels": np.array(design.labels)[labels], "correlation": design.correlation * along,
+            "concept": np.array(names)[concept], "accuracy": values[:, :, 0].ravel(),
+            "follows_cue": values[:, :, 1].ravel(),
+        })  # fmt: skip
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

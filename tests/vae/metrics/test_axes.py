@@ -140,6 +140,12 @@ def test_a_candidate_is_chosen_on_the_other_seeds():
     dense = axes.choose(design, found)["dense"][0, :, 0, 0, 0, :, 0]
     np.testing.assert_allclose(dense, [[0.5, 2.0], [0.6, 3.0], [0.6, 5.0]])  # the first would choose itself otherwise
     assert "sparse" not in axes.choose(design, found)
+    table = axes.columns(design, axes.choose(design, found), ["a", "b", "c"])
+    row = (table["probe"] == "dense") & (table["labels"] == 10) & (table["seed"] == 1) & (table["concept"] == "b")
+    assert table["accuracy"][row].tolist() == [0.6, 3.0]
+    assert table["correlation"][row].tolist() == [0.0, 0.9]
+    assert set(table["view"]) == {"own axes"}
+    assert len(row) == 2 * 3 * 2 * 3  # probes, seeds, lessons, concepts
     assert np.isnan(axes.choose(design, found[:, :1])["dense"]).all()
 
 
