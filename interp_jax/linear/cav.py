@@ -5,7 +5,8 @@
 
 A linear fit separates activations that show the concept (y = 1) from others (y = 0); its weight, brought to length one,
 is the vector. A method is any fit of one label: `svm.fit_hinge` (libsvm's, of the post-hoc bottlenecks), `svm.fit`,
-`logistic.fit`, or `difference_of_means`. Banks, seeds and layers are leading axes, by `vmap`.
+`logistic.fit`, or, in closed form and some hundred times as fast, `discriminant` and `difference_of_means`. Banks,
+seeds and layers are leading axes, by `vmap`.
 
 A direction that tells examples apart means little on its own: of many random ones in a wide layer some do. Score it on
 other examples (`accuracy`), beside the same fit of shuffled labels (`null`) or a random direction (`along`).
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from interp_jax.core import checks
 from interp_jax.core.linalg import add_row, matmul
 from interp_jax.core.types import Array, ArrayLike, Key
-from interp_jax.linear import svm
+from interp_jax.linear import ridge, svm
 from interp_jax.linear.fits import LinearFit, prepare, seal
 
 Method = Callable[..., LinearFit]
@@ -98,6 +99,17 @@ def difference_of_means(x: Array, y: Array, alpha: ArrayLike = 0.0, *, weights: 
         jnp.isfinite(one - other).all(), jnp.int32(0), jnp.zeros((), one.dtype),
     )  # fmt: skip
     return seal(found, rows.valid)
+
+
+def discriminant(x: Array, y: Array, alpha: ArrayLike = 10.0, *, weights: Array | None = None) -> LinearFit:
+    """Fit Fisher's linear discriminant, shrunk: least squares of the labels -1 and 1 with a ridge penalty.
+
+    alpha: on the sum of squares, as in `ridge.fit`; above 0 where there are fewer rows than features.
+    """
+    rows = prepare(x, y, alpha, weights)
+    found = ridge.fit(x, 2 * (y > 0) - 1.0, alpha, weights=weights, method=ridge.gram)
+    both = [jnp.sum(side) > 0 for side in _sides(rows.y[:, 0], rows.weights)]
+    return seal(found, rows.valid & both[0] & both[1])
 
 
 def margins(bank: CAV, x: Array) -> Array:

@@ -55,9 +55,13 @@ def test_every_method_finds_a_planted_direction():
     true = np.eye(D)[2] * 0.6 + np.eye(D)[4] * 0.8
     y = np.arange(200) % 2
     x = (rng.normal(size=(200, D)) + 2 * np.outer(y, true)).astype(np.float32)
-    for method, alpha in ((logistic.fit, 1.0), (cav.difference_of_means, 0.0)):
+    for method, alpha in ((logistic.fit, 1.0), (cav.discriminant, 5.0), (cav.difference_of_means, 0.0)):
         found = jax.jit(lambda x, y, method=method, alpha=alpha: cav.fit(x, y, alpha, method=method))(x, y)
         assert found.direction @ true > 0.93
+        if method is cav.discriminant:
+            middle = np.float64(x) - x.mean(0)
+            want = np.linalg.solve(middle.T @ middle + 5 * np.eye(D), middle.T @ (2.0 * y - 1))
+            np.testing.assert_allclose(found.direction, want / np.linalg.norm(want), atol=1e-4)
     means = x[y == 1].mean(0) - x[y == 0].mean(0)
     np.testing.assert_allclose(found.direction, means / np.linalg.norm(means), atol=1e-5)
     np.testing.assert_allclose(found.positive.mean, -found.negative.mean, rtol=1e-4)
