@@ -132,7 +132,7 @@ def measured(nets: Nets, stack: Stack, trained: Mapping[str, Sweep], *, steps: i
     for at, name in enumerate(stack.names):
         own = {
             member: {
-                what: each.reshape(-1, len(stack.names), len(FAMILIES[family]), *each.shape[1:])[:, at, i]
+                what: each[at * len(FAMILIES[family]) + i :: len(stack.names) * len(FAMILIES[family])]
                 for what, each in values[family].items()
             }
             for family in trained
