@@ -54,6 +54,7 @@ from interp_jax.train.trainer import Trainer
 PAPER = "Abid, Yuksekgonul and Zou 2022, Meaningfully Debugging Model Mistakes using Conceptual Counterfactuals"
 CLASSES = 10
 CHANCE = FIRST / planted.COUNT
+RANKS = np.array([1, 2, 3, 5, 10, 20, 40, planted.COUNT])  # that are drawn
 METHODS = {"discriminant": cav.discriminant, "svm": svm.fit_hinge, "means": cav.difference_of_means}
 
 
@@ -252,15 +253,14 @@ def pictures(
     kinds = {"lacking it": "top_own", "taken for the class": "top_taken", "all without it": "top_all"}
     series = {name: np.asarray(scores[what]).T for name, what in kinds.items()}
     planted_rank, decoy_rank = _distribution(s, found)
-    ranks = np.arange(1, planted.COUNT + 1)
     shown = planted.pictures(s.side)[[0, 14, 29, 43, *range(48, 60)]]
     base = np.broadcast_to(np.asarray(data.test[0][0]), shown.shape[1:])
     return [
         records.Picture(
             "ranks",
             figures.against_strength(
-                ranks, {"planted": planted_rank, "decoys, mean": decoy_rank}, title="Rank of the planted concept",
-                xlabel="rank among 60 concepts", ylabel="share of mistakes with this rank or a better one",
+                RANKS, {"planted": planted_rank, "decoys, mean": decoy_rank}, title="Rank of the planted concept",
+                xlabel="rank among 60 concepts", ylabel="share ranked so or better",
             ),
             "Cumulative distribution of the rank by weight, over mistakes of the class' images that lack the attribute "
             "in nets with the strongest correlation. In chance order both lines would be the diagonal.",
@@ -291,10 +291,9 @@ def pictures(
 
 
 def _distribution(s: Settings, found: Mapping[str, PyTree]) -> tuple[Numpy, Numpy]:
-    """Give the share of own mistakes with each rank or a better one, of planted concepts and decoys: `[seeds, 60]`."""
+    """Give the shares of own mistakes with each of RANKS or a better one, planted and decoys: `[seeds, RANKS]`."""
     ranks, at = found["own"]["ranks"], np.asarray(found["attribute"])
-    limit = np.arange(1, planted.COUNT + 1)
-    below = np.where(np.isnan(ranks)[..., None], np.nan, ranks[..., None] <= limit)
+    below = np.where(np.isnan(ranks)[..., None], np.nan, ranks[..., None] <= RANKS)
     each = debugging.mean(np.moveaxis(below, 1, -1))  # [seeds, concept, rank]
     own = each[np.arange(len(at)), at]
     return own, (each.sum(1) - own) / (planted.COUNT - 1)

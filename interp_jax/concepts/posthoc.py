@@ -94,9 +94,14 @@ def fit(
         weights: `[N]`, zero deletes a row.
     """
     found = head(cav.margins(bank, embeddings), labels, alpha, l1_ratio=l1_ratio, weights=weights)
+    return assembled(backbone, bank, found)
+
+
+def assembled(backbone: PyTree, bank: CAV, head: LinearFit) -> PyTree:
+    """Give the model's params from a head fitted to the bank's margins, whose `converged` the caller may ask for."""
     return {
         "encoder": {"backbone": backbone, "bank": bank},
-        "head": {"concepts": {"weight": found.weight, "bias": found.bias}},
+        "head": {"concepts": {"weight": head.weight, "bias": head.bias}},
     }
 
 
