@@ -13,7 +13,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_solve
 from scipy import stats
 
 from interp_jax.concepts import losses
@@ -251,18 +250,36 @@ def condition(drawn: Array, covariance: Array, mask: Array, target: Array) -> Ar
     """
     chex.assert_rank([drawn, covariance, mask, target], [2, 2, 1, 1])
     missing = jnp.where(mask[None], target[None] - drawn, 0.0)
-    weights = jnp.where(mask[None], cho_solve((_masked_factor(covariance, mask), True), missing.T).T, 0.0)
-    return jnp.where(mask[None], target[None], drawn + matmul(weights, covariance))
+    slopes = jnp.where(mask[:, None] & ~mask[None], swept(covariance, mask), 0.0)
+    return jnp.where(mask[None], target[None], drawn + matmul(missing, slopes))
 
 
 def conditional(mean: Array, covariance: Array, mask: Array, target: Array) -> tuple[Array, Array]:
     """Give mean `[k]` and covariance `[k, k]` of a Gaussian given what is under the mask; there, target and zero."""
-    gain = jnp.where(mask[:, None], covariance, 0.0)
-    solved = cho_solve((_masked_factor(covariance, mask), True), gain)
-    there = jnp.where(mask, target - mean, 0.0)
-    free = ~mask[:, None] & ~mask[None]
-    moved = mean + matmul(solved.T, there[:, None])[:, 0]
-    return jnp.where(mask, target, moved), jnp.where(free, covariance - matmul(gain.T, solved), 0.0)
+    found = swept(covariance, mask)
+    slopes = jnp.where(mask[:, None] & ~mask[None], found, 0.0)
+    moved = mean + matmul(jnp.where(mask, target - mean, 0.0)[None], slopes)[0]
+    return jnp.where(mask, target, moved), jnp.where(~mask[:, None] & ~mask[None], found, 0.0)
+
+
+def swept(covariance: Array, mask: Array) -> Array:
+    """Sweep a covariance `[k, k]` on what is under the mask (Beaton 1964): all that conditioning on it needs.
+
+    Blocks: `-Cov_MM^-1`, the slopes `Cov_MM^-1 Cov_MN`, and what varies still, `Cov_NN - Cov_NM Cov_MM^-1 Cov_MN`. It
+    is k updates of rank one, without LAPACK: its batched solves can wait for each other for ever where a program is
+    split over as many CPU devices as there are threads (jaxlib 0.10). A pivot that has lost all but a millionth of
+    its variance is held there, for concepts that always go together.
+    """
+    chex.assert_rank([covariance, mask], [2, 1])
+    floors = 1e-6 * jnp.diagonal(covariance)
+
+    def pivot(i: Array, a: Array) -> Array:
+        d, row, column = jnp.maximum(a[i, i], floors[i]), a[i], a[:, i]
+        b = a - column[:, None] * row[None] / d
+        b = b.at[i].set(row / d).at[:, i].set(column / d).at[i, i].set(-1 / d)
+        return jnp.where(mask[i], b, a)
+
+    return jax.lax.fori_loop(0, len(mask), pivot, covariance)
 
 
 def confidence_region(concepts: int, *, level: float = 0.99, steps: int = 30, sweeps: int = 4) -> Telling:
@@ -291,11 +308,11 @@ def confidence_region(concepts: int, *, level: float = 0.99, steps: int = 30, sw
         side = jnp.where(said > 0.5, 1.0, -1.0)
         both, eye = mask[:, None] & mask[None], jnp.eye(concepts, dtype=covariance.dtype)
         turned = jnp.where(both, covariance * side[:, None] * side[None], eye)
-        root = _masked_factor(turned, mask)
+        inverse = jnp.where(both, -swept(turned, mask), 0.0)
         radius = jnp.sqrt(jnp.asarray(quantiles)[mask.sum()])
 
         def outward(u: Array) -> Array:
-            length = u @ cho_solve((root, True), u)
+            length = u @ (inverse @ u)
             return radius / jnp.sqrt(jnp.where(length > 0, length, 1.0)) * u
 
         def step(state: tuple[Array, Array], t: Array) -> tuple[tuple[Array, Array], None]:
@@ -359,9 +376,16 @@ def joint_loss(logits: Array, truth: Array) -> losses.Terms:
 
 def precision_penalty(lower: Array) -> Array:
     """Give the mean of |entries| of `(L L')^-1` off the diagonal; 0 for one concept."""
-    inverse = cho_solve((lower, True), jnp.eye(len(lower), dtype=lower.dtype))
-    off = jnp.abs(inverse).sum() - jnp.abs(jnp.diagonal(inverse)).sum()
-    return off / max(len(lower) * (len(lower) - 1), 1)
+    size = len(lower)
+
+    def row(done: Array, i: Array) -> tuple[Array, None]:
+        rest = jax.nn.one_hot(i, size, dtype=lower.dtype) - matmul(lower[i][None], done)[0]
+        return done.at[i].set(rest / lower[i, i]), None
+
+    inverse, _ = jax.lax.scan(row, jnp.zeros_like(lower), jnp.arange(size))  # of L; see `swept` for why not LAPACK's
+    entries = matmul(inverse.T, inverse)
+    off = jnp.abs(entries).sum() - jnp.abs(jnp.diagonal(entries)).sum()
+    return off / max(size * (size - 1), 1)
 
 
 def mean_classes(tasks: Array) -> Array:
@@ -386,15 +410,6 @@ def _averaging(head: Net) -> Callable[[PyTree, Array, PyTree], Array]:
 def _log_odds(logits: Array) -> Array:
     """Give the log odds `[k]` of the mean probability over samples `[S, k]`."""
     return jax.nn.logsumexp(jax.nn.log_sigmoid(logits), axis=0) - jax.nn.logsumexp(jax.nn.log_sigmoid(-logits), axis=0)
-
-
-def _masked_factor(covariance: Array, mask: Array) -> Array:
-    """Give the Cholesky factor of the covariance under the mask, of the identity elsewhere.
-
-    The diagonal grows by a millionth, for concepts that always go together.
-    """
-    both, eye = mask[:, None] & mask[None], jnp.eye(len(mask), dtype=covariance.dtype)
-    return jnp.linalg.cholesky(jnp.where(both, covariance * (1 + 1e-6 * eye), eye))
 
 
 def _matched(parts: PyTree, z: Array) -> Array:
