@@ -204,18 +204,15 @@ def rehearse(
     left = available(model, concepts) & ~start
     count = jnp.minimum(count, left.sum())
 
-    def told(known: Array) -> Array:
-        return p + known * (truth - p)
-
     def task(known: Array) -> Array:
-        return model.head(params, told(known), encoded.rest)
+        return model.head(params, p + known * (truth - p), encoded.rest)
 
     def step(state: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
         known, left = state
         t, gumbel = now
         after = jax.vmap(lambda row: log_probability(task(jnp.maximum(known, row)), label))(rows)
         best = jnp.where(left, jax.lax.stop_gradient(after), -jnp.inf).argmax()
-        scores = jnp.where(left, _scores(policy, params, encoded, told(known), known), LOWEST)
+        scores = jnp.where(left, _scores(policy, params, encoded, p + known * (truth - p), known), LOWEST)
         soft = jax.nn.softmax(scores + gumbel)
         hard = jax.nn.one_hot((scores + gumbel).argmax(), len(rows)) * (t < count)
         pick = hard + (t < count) * (soft - jax.lax.stop_gradient(soft))
@@ -223,8 +220,7 @@ def rehearse(
         return (known + pick @ rows, left & (hard == 0)), missed
 
     begin = (start & available(model, concepts)).astype(jnp.float32) @ rows
-    times = jnp.arange(len(noise))
-    (end, _), missed = jax.lax.scan(step, (begin, left), (times, noise))
+    (end, _), missed = jax.lax.scan(step, (begin, left), (jnp.arange(len(noise)), noise))
     before, after = (losses.mean(task_loss(task(known), label)) for known in (begin, end))
     late = jnp.asarray(discount) ** count
     return Rehearsed(missed.sum() / jnp.maximum(count, 1), (before + late * after) / (1 + late))
