@@ -19,7 +19,7 @@ from interp_jax.concepts.metrics.inputs import standardised
 from interp_jax.concepts.model import ConceptModel
 from interp_jax.concepts.training import Recipe, joint
 from interp_jax.core import checks, keys
-from interp_jax.core.linalg import add_row, matmul
+from interp_jax.core.linalg import add_row, eigh, matmul
 from interp_jax.core.types import Array, ArrayLike, Key, PyTree
 from interp_jax.data import irrelevant as made
 from interp_jax.data import streams
@@ -217,7 +217,7 @@ def components(found: Part, count: int) -> Array:
     share = found.fitted / found.fitted.sum()
     centred = add_row(flat, -matmul(share[None], flat)[0])
     weighted = centred * jnp.broadcast_to(share[:, None], centred.shape)
-    directions = jnp.linalg.eigh(matmul(weighted.T, centred))[1]
+    directions = eigh(matmul(weighted.T, centred))[1]
     return matmul(centred, directions[:, ::-1][:, :count])
 
 

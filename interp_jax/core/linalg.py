@@ -4,6 +4,9 @@ A plain `@` multiplies with TF32 on recent GPUs and in bfloat16 passes on TPUs; 
 afford either.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -71,6 +74,58 @@ def reduce_columns(x: Array) -> tuple[Array, Array]:
     return short.T, basis
 
 
+def _in_turn(factorise: Callable[[Array], Sequence[Array]]) -> Callable[[Array], tuple[Array, ...]]:
+    """Let `vmap` factorise one matrix after another on CPUs, all at once elsewhere."""
+
+    @jax.custom_batching.custom_vmap
+    def one(a: Array) -> tuple[Array, ...]:
+        return tuple(factorise(a))
+
+    @one.def_vmap
+    def many(size: int, batched: list[bool], a: Array) -> tuple[tuple[Array, ...], tuple[bool, ...]]:
+        found = jax.lax.platform_dependent(a, cpu=lambda a: jax.lax.map(one, a), default=lambda a: tuple(factorise(a)))
+        return found, (True,) * len(found)
+
+    return one
+
+
+_eigh = _in_turn(partial(jnp.linalg.eigh, symmetrize_input=False))
+_svd = _in_turn(partial(jnp.linalg.svd, full_matrices=False))
+
+
+@jax.custom_jvp
+def eigh(a: Array) -> tuple[Array, Array]:
+    """Give eigenvalues `[D]`, in rising order, and eigenvectors `[D, D]`, columns, of a symmetric `a [D, D]`.
+
+    `jnp.linalg.eigh`, of which one triangle counts, but for `vmap` on CPUs, where matrices go one after another.
+    jaxlib 0.10 hands a batch to the pool of threads that its programs run on, and waits for it on one of them: programs
+    of several devices, or two such calls in one program, can then all wait for ever. Derivatives as jax's, NaN where
+    eigenvalues are equal.
+    """
+    chex.assert_rank(a, 2)
+    values, vectors = _eigh(a)
+    return values, vectors
+
+
+@eigh.defjvp
+def _eigh_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    values, vectors = eigh(*primals)
+    inner = _conjugate(vectors.T, (tangents[0] + tangents[0].T) / 2)
+    distance = values[None, :] - values[:, None] + jnp.eye(values.size, dtype=values.dtype)
+    turn = inner / distance - jnp.diag(jnp.diag(inner))
+    return (values, vectors), (jnp.diag(inner), matmul(vectors, turn))
+
+
+def svd(a: Array) -> tuple[Array, Array, Array]:
+    """Give the thin singular value decomposition of `a [N, D]`: `jnp.linalg.svd`, batched as `eigh` here is.
+
+    Reverse mode is not defined; what is fitted with it differentiates a residual instead.
+    """
+    chex.assert_rank(a, 2)
+    left, values, right = _svd(a)
+    return left, values, right
+
+
 def inverse_sqrt(a: Array, *, eps: ArrayLike | None = None) -> Array:
     """Give the symmetric inverse square root of a symmetric positive semidefinite `a [D, D]`.
 
@@ -104,7 +159,7 @@ def inverse_sqrt(a: Array, *, eps: ArrayLike | None = None) -> Array:
 
 @jax.custom_jvp
 def _inverse_sqrt(a: Array, floor: Array) -> Array:
-    values, vectors = jnp.linalg.eigh(a, symmetrize_input=False)
+    values, vectors = eigh(a)
     return _conjugate(vectors, jnp.diag(1 / jnp.sqrt(jnp.maximum(values, floor))))
 
 
@@ -116,7 +171,7 @@ def _inverse_sqrt_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 @jax.custom_jvp
 def _derivative(a: Array, floor: Array, da: Array, dfloor: Array) -> Array:
     """Give the derivative of `_inverse_sqrt` along a symmetric `da [D, D]` and `dfloor []`."""
-    values, vectors = jnp.linalg.eigh(a, symmetrize_input=False)
+    values, vectors = eigh(a)
     s = jnp.sqrt(jnp.maximum(values, floor))
     s_i, s_j, low = s[:, None], s[None, :], values < floor
     # Where one of two eigenvalues is held at the floor the quotient has their true distance below it; where both are,
@@ -136,7 +191,7 @@ def _derivative_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     """
     a, floor, da, _ = primals
     da2, _, dda, ddfloor = tangents
-    values, vectors = jnp.linalg.eigh(a, symmetrize_input=False)
+    values, vectors = eigh(a)
     s = jnp.sqrt(jnp.maximum(values, floor))
     s_i, s_k = s[:, None], s[None, :]
     weight = 1 / (s_i * (s_i + s_k))

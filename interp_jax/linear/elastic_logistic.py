@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.core.checks import between, not_negative, positive, whole
-from interp_jax.core.linalg import add_row, centre_rows, matmul
+from interp_jax.core.linalg import add_row, centre_rows, eigh, matmul
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.linear.elastic_net import soft
 from interp_jax.linear.fits import LinearFit, Rows, prepare, seal
@@ -122,7 +122,7 @@ def _minimise(
     varies = deviation > 1e-6 * jnp.max(deviation)
     scale = jnp.where(varies, 1 / jnp.where(varies, deviation, 1), 0)
     x = x * jnp.broadcast_to(scale, x.shape)
-    stiff = curvature * jnp.maximum(jnp.linalg.eigvalsh(matmul((share[:, None] * x).T, x))[-1], 1e-6)
+    stiff = curvature * jnp.maximum(eigh(matmul((share[:, None] * x).T, x))[0][-1], 1e-6)
     strength = jnp.asarray(alpha, x.dtype)
     lasso, square = (strength * ratio * scale)[:, None], (strength * (1 - ratio) * scale**2)[:, None]
 

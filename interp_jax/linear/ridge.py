@@ -17,8 +17,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from interp_jax.core import linalg
 from interp_jax.core.checks import not_negative
-from interp_jax.core.linalg import add_row, centre_rows, compress_rows, matmul
+from interp_jax.core.linalg import add_row, centre_rows, compress_rows, eigh, matmul
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.linear.fits import LinearFit, prepare, seal
 
@@ -50,7 +51,7 @@ def svd(x: Array, y: Array) -> Spectrum:
     """
     width = x.shape[1]
     short = compress_rows(jnp.concatenate([x, y], 1))
-    left, values, right = jnp.linalg.svd(short[:, :width], full_matrices=False)
+    left, values, right = linalg.svd(short[:, :width])
     cross = values[:, None] * matmul(left.T, short[:, width:])
     floor = (4 * jnp.finfo(x.dtype).eps * jnp.max(values)) ** 2
     return Spectrum(values**2, right.T, cross, floor, 64 * floor, floor)
@@ -62,7 +63,7 @@ def gram(x: Array, y: Array) -> Spectrum:
 
 
 def _eigen(square: Array, cross: Array) -> Spectrum:
-    squares, basis = jnp.linalg.eigh(square)
+    squares, basis = eigh(square)
     floor = 4 * jnp.finfo(square.dtype).eps * jnp.max(squares)
     return Spectrum(jnp.maximum(squares, 0), basis, matmul(basis.T, cross), floor, 25 * floor, jnp.full_like(floor, -1))
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from interp_jax.core.linalg import add_row, centre_rows, matmul, reduce_columns
+from interp_jax.core.linalg import add_row, centre_rows, eigh, matmul, reduce_columns
 from interp_jax.core.types import Array, PyTree
 from interp_jax.linear.fits import LinearFit, Rows
 
@@ -44,7 +44,7 @@ def frame(rows: Rows, alpha: Array, curvature: float, *, centred: bool = True) -
     zero = jnp.zeros_like(x[0])
     x, origin, rest = centre_rows(x, jnp.ones_like(rows.weights)) if centred else (x, zero, zero)
     x, basis = reduce_columns(x)
-    turn = jnp.linalg.eigh(matmul(x.T, x))[1]
+    turn = eigh(matmul(x.T, x))[1]
     x, axes = matmul(x, turn), matmul(basis, turn)
     middle = matmul(rows.weights, x) / total if centred else jnp.zeros_like(x[0])
     variance = matmul(rows.weights, add_row(x, -middle) ** 2) / total

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.core import checks
-from interp_jax.core.linalg import matmul
+from interp_jax.core.linalg import eigh, matmul
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.linear import elastic_net
 from interp_jax.linear.fits import LinearFit, seal
@@ -34,7 +34,7 @@ def lasso(stats: Moments, alpha: ArrayLike, *, steps: int = 1000, tol: float = 1
     chex.assert_rank(alpha, 0)
     dims = len(stats.centre)
     whole, valid = _products(stats)
-    values, axes = jnp.linalg.eigh(whole)  # the triangle of a QR of the rows would do, but they are gone
+    values, axes = eigh(whole)  # the triangle of a QR of the rows would do, but they are gone
     root = jnp.sqrt(jnp.maximum(values, 0))[:, None] * axes.T
     alpha = jnp.asarray(alpha, root.dtype)
     valid &= (alpha >= 0) & jnp.isfinite(alpha)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.core import checks, keys
-from interp_jax.core.linalg import matmul
+from interp_jax.core.linalg import eigh, matmul
 from interp_jax.core.types import Array, Key, PyTree
 from interp_jax.data import factors as sets
 from interp_jax.data.factors import Sizes
@@ -73,7 +73,7 @@ def principal(images: Images, bits: PyTree, key: Key, count: int, *, n: int = 10
     x = code(sets.sample_factors(keys.stream(key, "factors"), images.source.sizes, n), keys.stream(key, "images"))
     if count > x.shape[1]:
         raise ValueError(f"want at most as many components as pixels, {x.shape[1]}, got {count=}")
-    values, vectors = jnp.linalg.eigh(jnp.cov(x, rowvar=False))
+    values, vectors = eigh(jnp.cov(x, rowvar=False))
     first = slice(-1, -1 - count, -1)
     return Principal(jnp.mean(x, 0), vectors[:, first] / jnp.sqrt(values[first])[None])
 

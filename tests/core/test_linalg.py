@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from interp_jax.core import linalg
 from interp_jax.core.linalg import centre_rows, compress_rows, inverse_sqrt, matmul, reduce_columns
+from tests import processes
 from tests.oracles import whitening as oracle
 
 
@@ -128,3 +130,53 @@ def test_a_batch_of_matrices_equals_one_by_one():
         for i in range(2):
             alone = f(a[i], da[i])
             np.testing.assert_allclose(together[i], alone, atol=2e-5 * np.abs(alone).max())
+
+
+SQUARES = np.random.default_rng(5).standard_normal((2, 3, 6, 4)).astype(np.float32)
+
+
+def test_factorisations_under_vmap_are_those_of_numpy():
+    grams = SQUARES.transpose(0, 1, 3, 2) @ SQUARES
+    values, vectors = jax.jit(jax.vmap(jax.vmap(linalg.eigh)))(grams)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(grams), rtol=2e-4, atol=1e-4)
+    np.testing.assert_allclose(vectors * values[..., None, :] @ np.swapaxes(vectors, -1, -2), grams, atol=2e-5)
+    left, sizes, right = jax.jit(jax.vmap(jax.vmap(linalg.svd)))(SQUARES)
+    np.testing.assert_allclose(sizes, np.linalg.svd(SQUARES, compute_uv=False), rtol=1e-4)
+    np.testing.assert_allclose(left * sizes[..., None, :] @ right, SQUARES, atol=1e-5)
+
+
+def test_eigenvalues_and_vectors_have_the_derivatives_of_jax_in_both_modes():
+    gram, change = SQUARES[0, 0].T @ SQUARES[0, 0], SQUARES[0, 1].T @ SQUARES[0, 1]
+
+    def height(factorise, a):
+        values, vectors = factorise(a)
+        return np.arange(4.0, dtype=np.float32) @ values + (vectors**2)[0] @ np.arange(4.0, dtype=np.float32)
+
+    for mode in (lambda f: jax.jvp(f, (gram,), (change,))[1], lambda f: jax.grad(f)(gram)):
+        ours, jaxs = mode(partial(height, linalg.eigh)), mode(partial(height, jax.numpy.linalg.eigh))
+        np.testing.assert_allclose(ours, jaxs, rtol=1e-4, atol=1e-5)
+
+
+HANGS = """
+import jax, jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+from interp_jax.core import linalg
+
+mesh = jax.make_mesh((2,), ("runs",), axis_types=(jax.sharding.AxisType.Auto,))
+
+def many(x):
+    def step(carry, _):
+        grams = (x[0] + carry).transpose(0, 2, 1) @ x[0]
+        total = jax.vmap(linalg.eigh)(grams)[0].mean() + jax.vmap(linalg.svd)(grams)[1].mean()
+        return total * 1e-9, total
+    return jax.lax.scan(step, 0.0, None, length=15)[1][None]
+
+x = jnp.ones((2, 1, 1, 1)) * jax.random.normal(jax.random.key(0), (1, 16, 64, 64))
+run = jax.jit(jax.shard_map(many, mesh=mesh, in_specs=P("runs"), out_specs=P("runs"), check_vma=False))
+print(jax.block_until_ready(run(x)).shape)
+"""
+
+
+def test_programs_of_several_devices_that_factorise_at_once_end():
+    """With `jnp.linalg.eigh` in their place all threads can wait for each other: a test that often does not end."""
+    assert processes.run(HANGS, devices=2).stdout.strip() == "(2, 15)"
