@@ -56,10 +56,16 @@ def use_every_core() -> None:
 
     A program whose runs are split over devices then has a core a run and no synchronisation within one. Of no effect
     on accelerators, nor once JAX has started.
+
+    The pool on whose threads programs run gets more of them than cores, unless NPROC says how many: jaxlib 0.10 lets
+    one wait there for a batch of LAPACK calls that it hands to others, and with a thread a device all can wait for
+    ever. Programs are no slower for it (0 to 15% faster on two cores).
     """
-    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    devices = os.environ.get("JAX_NUM_CPU_DEVICES", "")
+    os.environ.setdefault("NPROC", str(4 * max(cores, int(devices) if devices.isdigit() else 0)))
+    if devices or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores)
 

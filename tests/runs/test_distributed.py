@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from interp_jax.runs import distributed
@@ -46,3 +48,14 @@ def test_too_late_is_said(key):
     key.block_until_ready()  # a device is in use now
     with pytest.raises(ValueError, match="cannot join 127"):
         distributed.initialize("127.0.0.1:1,2,1")
+
+
+@pytest.mark.parametrize(("given", "pool"), [({}, None), ({"JAX_NUM_CPU_DEVICES": "50"}, "200"), ({"NPROC": "3"}, "3")])
+def test_the_pool_has_more_threads_than_devices_unless_told(monkeypatch, given, pool):
+    for name in ("NPROC", "JAX_NUM_CPU_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # jax's own settings stay
+    distributed.use_every_core()
+    assert os.environ["NPROC"] == (pool or str(4 * len(os.sched_getaffinity(0))))
