@@ -40,7 +40,6 @@ from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import models, table
 from interp_jax.train.sweep import Sweep, sweep
-from interp_jax.train.trainer import measurement
 from interp_jax.vae import metrics, objectives, pairs, references, study
 from interp_jax.vae.metrics import axes
 
@@ -201,18 +200,6 @@ def train(s: Settings, images: Images, config: dict[str, Any]) -> dict[str, Swee
     return done
 
 
-def stored(s: Settings, images: Images, name: str, find: Find, seeds: int, config: dict[str, Any]) -> PyTree:
-    """Compute `find(key, bits)` of each seed, `[seeds, ...]`, once.
-
-    Computed again it differs in last bits, with LAPACK's threads, and what is measured with it could not resume.
-    """
-    done = sweep(
-        measurement(find, images.bits), table.grid({}, seeds), images.bits, steps=1, chunk=1, config=config,
-        out=s.out / "runs" / f"{name}-{seal.sha256(config)[:8]}", width=jax.device_count(), profile=Profile(s.profile),
-    )  # fmt: skip
-    return done.map(lambda state, _: state.found)
-
-
 def measured(s: Settings, images: Images, trained: dict[str, Sweep], config: dict[str, Any]) -> dict[str, Numpy]:
     """Measure all codes `[cells, seeds, ...]`, and pixels as one more cell of `pixels`; both resume."""
     order = [(name, strength, seed) for name, strength in s.cells() for seed in range(s.seeds)]
@@ -223,15 +210,18 @@ def measured(s: Settings, images: Images, trained: dict[str, Sweep], config: dic
     ]
     kinds = jnp.array([kind.get(name, 0) for name, *_ in order])
     defines = config | {"models": [list(each) for each in order]}  # a table of its own for every set of models
-    components = stored(
-        s, images, "components", lambda key, bits: references.principal(images, bits, key, s.latents), 1, config
-    )
+
+    def once(name: str, find: Find, seeds: int) -> PyTree:
+        out = s.out / "runs" / f"{name}-{seal.sha256(config)[:8]}"
+        return models.by_seed(find, seeds, images.bits, config=config, out=out, profile=Profile(s.profile))
+
+    components = once("components", lambda key, bits: references.principal(images, bits, key, s.latents), 1)
     data = (images.bits, jax.tree.map(lambda values: jnp.asarray(values[0]), components), kinds)
     found = models.measured(
         partial(measure, s, images), trained, runs, data, config=defines, width=UNIT * jax.device_count(),
         out=s.out / "runs" / f"probes-{seal.sha256(defines)[:8]}", profile=Profile(s.profile),
     )  # fmt: skip
-    seen = stored(s, images, "pixels", partial(measure_pixels, s, images), s.seeds, config)
+    seen = once("pixels", partial(measure_pixels, s, images), s.seeds)
     cells = {name: values.reshape(-1, s.seeds, *values.shape[1:]) for name, values in found.items()}
     return cells | {"pixels": seen[None]}
 
@@ -309,7 +299,7 @@ STATED = of_axes("vaes", "VAEs") | of_axes("pairs", "models taught by pairs") | 
     ),
     "codes_beat_components": (
         "With few labels a dense probe is better on learned codes than on as many principal components of pixels.",
-        "accuracy of ridge on codes of all models minus that on whitened principal components", 0.02, STUDY, None,
+        "accuracy of ridge on codes of all models minus that on whitened principal components", 0.02, "a control", None,
     ),
     "dense_probes_see_no_axes": (
         "A dense probe reads rotated codes as well as codes: a check, true by construction.",

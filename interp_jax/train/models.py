@@ -54,6 +54,27 @@ def measured(
     return done.map(lambda state, _: state.found)
 
 
+def by_seed(
+    find: Callable[[Array, PyTree], PyTree],
+    seeds: int,
+    data: PyTree,
+    *,
+    config: dict,
+    out: str | Path,
+    profile: Profile | None = None,
+) -> PyTree:
+    """Compute `find(key, data)` of each seed once and store it: `[seeds, ...]`.
+
+    What later measurements are given must not be computed again: its last bits may differ, with the threads of LAPACK,
+    and a sweep refuses other data.
+    """
+    done = sweep(
+        measurement(find, data), table.grid({}, seeds), data, steps=1, chunk=1, config=config, out=out,
+        width=jax.device_count(), profile=profile,
+    )  # fmt: skip
+    return done.map(lambda state, _: state.found)
+
+
 def pick(params: PyTree, model: Array) -> PyTree:
     """Take one model's params of all `[M, ...]`. model: its number, a scalar, as a sweep gives hyperparameters."""
     return jax.tree.map(lambda leaf: leaf[model.astype(jnp.int32)], params)

@@ -36,3 +36,15 @@ def test_models_are_measured_in_the_order_asked_for_and_not_again(tmp_path):
     assert (tmp_path / "scores" / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(StoreError):
         models.measured(measure, trained, order, jnp.arange(4.0), **kept)
+
+
+def test_what_a_seed_is_given_is_computed_once(tmp_path):
+    def find(key, data):
+        return {"noise": jax.random.uniform(key, (2,)), "total": data.sum()}
+
+    kept = {"config": {"what": "noise"}, "out": tmp_path / "noise"}
+    found = models.by_seed(find, 3, jnp.arange(3.0), **kept)
+    assert found["noise"].shape == (3, 2)
+    assert len(np.unique(found["noise"])) == 6
+    np.testing.assert_array_equal(found["total"], [3, 3, 3])
+    np.testing.assert_array_equal(models.by_seed(find, 3, jnp.arange(3.0), **kept)["noise"], found["noise"])
