@@ -75,7 +75,8 @@ class Settings(cli.Settings):
     units: int = 64
     """Their width; the study has 1000."""
     bfloat16: bool = False
-    """Compute in bfloat16, with parameters and losses in float32."""
+    """Compute in bfloat16, with parameters and losses in float32: losses end as they do in float32, up to their noise
+    (8 seeds of the quick MLP: ELBO -1.4 to +.2 nats of 100)."""
     steps: int = 3000
     """Training steps."""
     chunk: int = 1000
