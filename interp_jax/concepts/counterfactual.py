@@ -27,10 +27,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from interp_jax.concepts.interventions import is_right
 from interp_jax.core import checks
 from interp_jax.core.linalg import matmul
 from interp_jax.core.types import Array, ArrayLike, PyTree
 from interp_jax.linear.cav import CAV, margins
+from interp_jax.linear.logistic import log_likelihood
 
 Head = Callable[[Any, Array], Array]
 """`(params, x [D]) -> logits [C]`."""
@@ -51,8 +53,8 @@ def zeros(bank: CAV) -> tuple[Array, Array]:
 class Counterfactual(NamedTuple):
     """weights: `[k]`, of concepts, in units of their largest margins. embedding: `[D]`, the counterfactual.
 
-    logits: `[C]`, of the counterfactual. loss: `[]`, its objective. right, valid: `[]` bool, whether the largest logit
-    is the label's, at the start and at the counterfactual.
+    logits: `[C]`, of the counterfactual. loss: `[]`, its objective, NaN for a label that is no class. right, valid:
+    `[]` bool, whether the largest logit is the label's, at the start and at the counterfactual; False of NaN.
     """
 
     weights: Array
@@ -118,8 +120,8 @@ def explain(
     zero = jnp.zeros_like(low)
     weights = jax.lax.scan(step, (zero, zero), None, length=steps)[0][0]
     total, (moved, logits) = loss(weights)
-    right = jnp.argmax(head(params, x)) == label
-    return Counterfactual(weights, moved, logits, total, right, jnp.argmax(logits) == label)
+    right, valid = is_right(head(params, x), jnp.asarray(label)), is_right(logits, jnp.asarray(label))
+    return Counterfactual(weights, moved, logits, total, right, valid)
 
 
 def edits(bank: CAV) -> Array:
@@ -181,8 +183,8 @@ def sparsity(weights: Array, *, share: ArrayLike = 0.1) -> Array:
 
 
 def cross_entropy(logits: Array, label: ArrayLike) -> Array:
-    """Give the cross entropy of one example in nats: logits `[C]`, label `[]`."""
-    return -jax.nn.log_softmax(logits)[label]
+    """Give the cross entropy of one example in nats: logits `[C]`, C = 1 the one of a binary task; label `[]`."""
+    return -log_likelihood(logits[None], jnp.asarray(label)[None])[0]
 
 
 def penalty(weights: Array, alpha: ArrayLike, beta: ArrayLike) -> Array:

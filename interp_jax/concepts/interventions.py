@@ -16,6 +16,7 @@ from interp_jax.concepts.model import ConceptModel, Encoded, Given, Groups, Leve
 from interp_jax.core import checks
 from interp_jax.core.types import Array, ArrayLike, Key, Numpy, PyTree
 from interp_jax.data.concept_sets import ConceptSet
+from interp_jax.linear.fits import accuracy
 
 Expert = Callable[[Array, Key], Array]
 """Who is asked: `(true concepts [k], key) -> [k]`."""
@@ -136,11 +137,12 @@ def competent(competence: ArrayLike, groups: Groups = ()) -> Expert:
 
 
 def is_right(task: Array, label: Array) -> Array:
-    """Tell whether a task's logits `[C]` are for the label `[]`: the largest, or for C = 1 the sign.
+    """Tell whether a task's logits `[C]` are for the label `[]`: the largest, or for C = 1 the sign. NaN is for none.
 
     The CEM paper's code asks whether the one LOGIT is above 1/2, which made two rows of its table the share of class 0.
     """
-    return (task[0] > 0) == (label == 1) if task.size == 1 else task.argmax() == label
+    said = task[0] > 0 if task.size == 1 else task.argmax()
+    return (said == label) & ~jnp.isnan(task).any()
 
 
 def answers(data: ConceptSet, key: Key | None = None, expert: Expert = truth) -> tuple[Key, Array]:
@@ -160,6 +162,8 @@ def accuracies(
 ) -> Array:
     """Give the task's accuracy under each intervention, `[M]`: one run; `vmap` over params gives all seeds at once.
 
+    NaN where an output is.
+
     Args:
         model: with the levels of its own params.
         params: of one run.
@@ -174,13 +178,13 @@ def accuracies(
     example_keys, said = answers(data, key, expert)
     encoded = jax.vmap(lambda x: model.encode(params, x))(data.inputs)
 
-    def one(encoded: Encoded, mask: Array, said: Array, label: Array, key: Key) -> Array:
+    def one(encoded: Encoded, mask: Array, said: Array, key: Key) -> Array:
         given = Given(mask & ~jnp.isnan(said), said)
-        return is_right(decide(model, params, encoded, given, key).task, label)
+        return decide(model, params, encoded, given, key).task
 
     def share(mask: Array) -> Array:
-        over = (0, 0 if mask.ndim == 2 else None, 0, 0, 0)
-        return jax.vmap(one, over)(encoded, mask, said, data.labels, example_keys).mean()
+        over = (0, 0 if mask.ndim == 2 else None, 0, 0)
+        return accuracy(jax.vmap(one, over)(encoded, mask, said, example_keys), data.labels)
 
     return jax.lax.map(share, masks)
 

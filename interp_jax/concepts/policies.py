@@ -28,6 +28,7 @@ from interp_jax.concepts.model import ConceptModel, Encoded, Given, beliefs, che
 from interp_jax.core import checks, keys
 from interp_jax.core.types import Array, ArrayLike, Key, Numpy, PyTree
 from interp_jax.data.concept_sets import ConceptSet
+from interp_jax.linear.logistic import log_likelihood
 from interp_jax.models.nets import Net
 
 
@@ -206,9 +207,7 @@ def possible(p: Array, groups: tuple[tuple[int, ...], ...] = ()) -> tuple[Array,
 def log_probability(task: Array, label: Array) -> Array:
     """Give the log probability of a label `[]` by the task's logits `[C]`; C = 1 is the one logit of a binary task."""
     chex.assert_rank([task, label], [1, 0])
-    if task.size == 1:
-        return jax.nn.log_sigmoid(jnp.where(label == 1, task[0], -task[0]))
-    return jax.nn.log_softmax(task)[label]
+    return log_likelihood(task[None], jnp.asarray(label)[None])[0]
 
 
 def masks(

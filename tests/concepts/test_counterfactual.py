@@ -170,3 +170,34 @@ def test_bad_values_are_named(problem):
     for wrong in ({"alpha": -1.0}, {"lr": 0.0}, {"steps": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             counterfactual.explain(head, params, bank, xs[0], labels[0], **wrong)
+
+
+def test_what_is_no_number_or_no_class_is_never_right(problem):
+    """NaN's largest entry is its first, and an index out of range is the last: both would be a class."""
+    params, bank, xs, _ = problem
+    run = jax.jit(lambda x, y: counterfactual.explain(head, params, bank, x, y, steps=2))
+    broken, nowhere = run(np.full(D, np.nan, np.float32), 0), run(xs[0], C)
+    for found in (broken, nowhere):
+        assert np.isnan(found.loss)
+        assert not found.right
+        assert not found.valid
+
+
+def test_one_logit_is_of_a_binary_task(problem):
+    """As two logits, of which the first is zero."""
+    params, bank, xs, _ = problem
+
+    def one(params, x):
+        return head(params, x)[:1]
+
+    def two(params, x):
+        return jnp.stack([jnp.zeros(()), head(params, x)[0]])
+
+    for label in (0, 1):
+        found = [
+            jax.jit(lambda x, each=each, y=label: counterfactual.explain(each, params, bank, x, y, steps=5))(xs[0])
+            for each in (one, two)
+        ]
+        np.testing.assert_allclose(found[0].weights, found[1].weights, atol=1e-6)
+        assert found[0].right == found[1].right
+        assert found[0].valid == found[1].valid

@@ -177,6 +177,14 @@ def test_an_answer_is_right_by_the_sign_of_one_logit_or_the_largest_of_many():
     assert interventions.is_right(jnp.array([0.1, 0.3, 0.2]), jnp.array(1))
 
 
+def test_nan_is_the_answer_of_no_class_and_the_accuracy_of_a_diverged_model_is_nan(three):
+    for size in (1, 3):
+        assert not any(interventions.is_right(jnp.full(size, jnp.nan), jnp.array(label)) for label in range(size + 1))
+    model, params, data = three
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
+    assert np.isnan(interventions.accuracies(model, broken, data, np.zeros((1, 3), bool))).all()
+
+
 def test_concept_accuracy_counts_known_labels(three):
     model, params, data = three
     partly = data._replace(concepts=data.concepts.at[:20].set(jnp.nan))
