@@ -101,8 +101,9 @@ def log_likelihood(outputs: Array, y: Array) -> Array:
     NaN.
     """
     chex.assert_rank([outputs, y], [2, 1])
-    if outputs.shape[1] == 1:
-        outputs = jnp.concatenate([jnp.zeros_like(outputs), outputs], 1)
+    if outputs.shape[1] == 1:  # exact where the class is nearly certain, where log(1 + p) of a softmax is 0
+        known = (y == 0) | (y == 1)
+        return jnp.where(known, jax.nn.log_sigmoid(jnp.where(y == 1, outputs[:, 0], -outputs[:, 0])), jnp.nan)
     return jnp.take_along_axis(jax.nn.log_softmax(outputs, 1), y[:, None], 1, mode="fill", fill_value=jnp.nan)[:, 0]
 
 

@@ -193,3 +193,8 @@ def test_log_likelihood_is_the_log_probability_of_the_class():
     ours = logistic.log_likelihood(logits[:, 1:], jnp.asarray([1, 1]))
     np.testing.assert_allclose(ours, -np.log1p([1 / 3, np.exp(-2)]), rtol=1e-6)
     assert np.isnan(logistic.log_likelihood(logits, jnp.asarray([2, 0]))[0])
+
+
+def test_the_likelihood_of_one_logit_keeps_its_digits_where_the_class_is_nearly_certain():
+    found = logistic.log_likelihood(jnp.array([[20.0], [-20.0], [3.0], [3.0]]), jnp.array([1, 0, 0, 2]))
+    np.testing.assert_allclose(found, [-np.exp(-20.0), -np.exp(-20.0), -np.log1p(np.exp(3.0)), np.nan], rtol=1e-5)
