@@ -1,0 +1,1 @@
+"""Probes: what a representation holds, with the controls that make the answer mean something."""
