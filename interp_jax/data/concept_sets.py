@@ -38,6 +38,29 @@ class ConceptSplit(NamedTuple):
 Generator = Callable[[Key], ConceptSet]
 
 
+def checked(data: ConceptSet, *, classes: int = 2) -> ConceptSet:
+    """Give data of one's own back if a model can be trained on them; inside `jit` a wrong label would only be NaN.
+
+    Raises:
+        ValueError: other numbers of inputs, concepts and labels, none, inputs that are not finite, a concept that is
+            neither in [0, 1] nor NaN (unknown), a label outside `0 .. classes - 1`, labels all of one class.
+    """
+    checks.whole(2, classes=classes)
+    inputs, concepts, labels = (np.asarray(part) for part in data)
+    if concepts.ndim != 2 or labels.ndim != 1 or not len(inputs) == len(concepts) == len(labels) > 0:
+        shapes = f"{inputs.shape}, {concepts.shape} and {labels.shape}"
+        raise ValueError(f"want inputs [N, ...], concepts [N, k] and labels [N], got {shapes}")
+    if not np.isfinite(inputs).all():
+        raise ValueError(f"want finite inputs, got {np.sum(~np.isfinite(inputs))} entries that are not")
+    checks.entries(0, 1, concepts=np.where(np.isnan(concepts), 0, concepts))
+    checks.entries(0, classes - 1, labels=labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"want labels of an integer type, got {labels.dtype}")
+    if len(present := np.unique(labels)) < 2:
+        raise ValueError(f"want labels of at least two classes, got {present[0]} only")
+    return data
+
+
 def draw(generator: Generator, key: Key, n: int) -> ConceptSet:
     """Draw a set of `n` independent examples.
 

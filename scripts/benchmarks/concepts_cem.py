@@ -1,12 +1,12 @@
 """The shipped models and trainer of the CEM paper, from the user's own clone, beside our construction of them.
 
-    git clone https://github.com/mateoespinosa/cem CLONE      (read at its state of March 2024)
-    python -m venv ENV; ENV/bin/pip install torch lightning scikit-learn torchvision
-    ENV/bin/python scripts/benchmarks/concepts_cem.py --checkout CLONE --seeds 3 --epochs 150 --out concepts-cem.json
+    sh scripts/peers cem
+    git clone https://github.com/mateoespinosa/cem .peers/cem/clone      (read at its state of March 2024)
+    .peers/cem/bin/python scripts/benchmarks/concepts_cem.py --checkout .peers/cem/clone --out concepts-cem.json
 
 trains the clone's modules in `concepts_torch.py`'s loop and writes rows that `concepts_agree.py` reads as a peer's.
-`--bench MODEL` times the clone's own trainer (Lightning, with the metrics that it computes each step) as
-`concepts_torch.py --bench` times a plain loop; the argument `verbose` of its scheduler, gone from PyTorch, is dropped.
+`--bench MODEL` times the clone's own trainer (Lightning, with the metrics that it computes each step), as
+`sh scripts/bench concepts_cem_shipped` asks; the argument `verbose` of its scheduler, gone from PyTorch, is dropped.
 """
 
 import argparse

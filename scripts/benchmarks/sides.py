@@ -74,8 +74,17 @@ def _concepts(model: str, epochs: int) -> list[Side]:
     ]
 
 
+def _shipped(model: str, epochs: int) -> list[Side]:
+    """The same beside the trainer that the CEM paper's code ships, one seed after another, a round of 30 epochs."""
+    shipped = ("--checkout", ".peers/cem/clone", "--bench", model, "--epochs", "30")
+    ours = Side("ours", "concepts_jax.py", ("--bench", model, "--seeds", "10", "--epochs", str(epochs)), "seed-epochs")
+    return [ours, Side("shipped trainer", "concepts_cem.py", shipped, "seed-epochs", "cem")]
+
+
 BENCHMARKS: dict[str, list[Side]] = {
     "concepts_cbm": _concepts("cbm_sigmoid", 10),
+    "concepts_cbm_shipped": _shipped("cbm_sigmoid", 40),
+    "concepts_cem_shipped": _shipped("cem", 10),
     "concepts_hybrid": _concepts("hybrid_sigmoid", 4),
     "concepts_cem": _concepts("cem", 2),
     "language": _language(),

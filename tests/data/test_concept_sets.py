@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from interp_jax.data import concept_sets
+from interp_jax.data.concept_sets import ConceptSet
 from tests.oracles import concepts as oracle
 
 SETS = {"xor": (2, 2), "trig": (7, 3), "dot": (4, 2)}
@@ -125,3 +126,21 @@ def test_a_set_that_can_be_learnt_from_passes():
 def test_a_set_that_cannot_is_refused(changed, said):
     with pytest.raises(ValueError, match=said):
         concept_sets.check(FINE._replace(**changed), classes=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"concepts": np.full((4, 2), 2.0)}, "want 0 <= concepts <= 1, got entries from 2.0 to 2.0"),
+        ({"concepts": np.zeros((3, 2))}, r"got \(4, 5\), \(3, 2\) and \(4,\)"),
+        ({"inputs": np.full((4, 5), np.nan)}, "want finite inputs, got 20 entries"),
+        ({"labels": np.array([0, 1, 2, 0])}, "want 0 <= labels <= 1, got entries from 0 to 2"),
+        ({"labels": np.array([0.0, 1.0, 0.5, 0.0])}, "want labels of an integer type, got float64"),
+        ({"labels": np.zeros(4, int)}, "want labels of at least two classes, got 0 only"),
+    ],
+)
+def test_data_that_no_model_can_learn_are_refused(change: dict, message: str) -> None:
+    good = {"inputs": np.zeros((4, 5)), "concepts": np.array([[0.0, np.nan]] * 4), "labels": np.array([0, 1, 1, 0])}
+    assert concept_sets.checked(ConceptSet(**good)).labels is good["labels"]
+    with pytest.raises(ValueError, match=message):
+        concept_sets.checked(ConceptSet(**good | change))
