@@ -1,0 +1,204 @@
+"""Sums over rows that come in blocks, from which ridge is fitted as if all rows had been in memory.
+
+    frame = make_frame(some_x, some_y)                       # where the sums are taken, from a sample of the rows
+    sums = empty(frame, folds)
+    for x, y, fold in blocks:                                # each block of one fold
+        sums = add(sums, frame, x, y, fold)
+    parts = fold_moments(sums)                     # `ridge.Moments` stacked over folds
+
+A Gram matrix squares the condition number of its features, and in float32 that is too much for what networks compute: a
+few directions hold most of the variance, and what is rounded off there exceeds all that is left. So the sums are taken
+about a point amid the rows, along axes of which the first `rank` hold the largest directions, each by itself. Products
+of two columns are wrong by roundings of the columns' own sizes, and all columns but these few are small: the variance
+along any other axis is at most about `trace / rank`, whatever the features. What is added is added in two parts, high
+and low, so that long streams lose nothing.
+
+Sums in one frame add up: over blocks, devices (`jax.lax.psum` of both parts) and hosts. A poor frame costs digits, and
+never more than plain sums would.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from interp_jax.core import checks
+from interp_jax.core.linalg import add_row, matmul, svd
+from interp_jax.core.types import Array, ArrayLike
+from interp_jax.linear.ridge import Moments
+
+
+class Frame(NamedTuple):
+    """Rows as they are summed: `turned = (x - origin) (I - left right')`, an orthogonal map, and `y - level`.
+
+    origin: `[D]`. level: `[K]`. left, right: `[D, R]`.
+    """
+
+    origin: Array
+    level: Array
+    left: Array
+    right: Array
+
+
+class Sums(NamedTuple):
+    """Weighted sums over the rows of each fold, in a frame: total `[F]`, turned x `[F, D]`, y `[F, K]`, and products.
+
+    square: `[F, D, D]`, of turned x, above the diagonal (below it anything). cross: `[F, D, K]`. spread: `[F, K]`.
+    """
+
+    total: Array
+    x: Array
+    y: Array
+    square: Array
+    cross: Array
+    spread: Array
+
+
+class Running(NamedTuple):
+    """Sums in two parts: `high + low`, where `low` is what rounding took off `high`."""
+
+    high: Sums
+    low: Sums
+
+
+def turn(frame: Frame, x: Array) -> Array:
+    """Give rows `x [N, D]`, already about the origin, along the frame's axes."""
+    return x - matmul(matmul(x, frame.left), frame.right.T)
+
+
+def turn_back(frame: Frame, weight: Array) -> Array:
+    """Give weights `[D, ...]` for x of weights for turned rows."""
+    flat = jnp.reshape(weight, (weight.shape[0], -1))
+    return jnp.reshape(flat - matmul(frame.left, matmul(frame.right.T, flat)), weight.shape)
+
+
+def make_frame(x: Array, y: Array, *, weights: Array | None = None, rank: int | None = None) -> Frame:
+    """Choose a frame from rows `x [N, D]`, `y [N, K]`: all there are, or a sample of them.
+
+    rank: directions that get an axis of their own, `D // 24` by default. They are the leading ones of twice as many
+    random combinations of the rows (Halko, Martinsson and Tropp 2011, algorithm 4.1), the same ones at each call.
+    """
+    chex.assert_rank([x, y], 2)
+    rows, dims = x.shape
+    rank = min(max(dims // 24, 1), dims, rows) if rank is None else rank
+    checks.whole(0, rank=rank)
+    weights = jnp.ones(rows, x.dtype) if weights is None else weights
+    share = (weights / jnp.sum(weights))[None]
+    signs = jax.random.rademacher(jax.random.key(0), (2 * rank, rows), x.dtype) * jnp.sqrt(share)
+    found = matmul(jnp.concatenate([share, signs]), x)
+    origin = found[0]
+    sketch = found[1:] - jnp.sum(signs, 1)[:, None] * origin[None]
+    leading = svd(sketch)[2][:rank].T
+    left, right = _reflections(leading)
+    return Frame(origin, matmul(share, y)[0], left, right)
+
+
+def empty(frame: Frame, folds: int) -> Running:
+    """Give the sums of no rows, for so many folds."""
+    checks.whole(1, folds=folds)
+    (dims,), (targets,), dtype = frame.origin.shape, frame.level.shape, frame.origin.dtype
+    shapes = ((), (dims,), (targets,), (dims, dims), (dims, targets), (targets,))
+    zero = Sums(*(jnp.zeros((folds, *shape), dtype) for shape in shapes))
+    return Running(zero, zero)
+
+
+def add(sums: Running, frame: Frame, x: Array, y: Array, fold: ArrayLike, *, weights: Array | None = None) -> Running:
+    """Add a block of rows `x [B, D]`, `y [B, K]` to the sums of its fold.
+
+    weights: `[B]`; rows of weight zero may hold anything. Blocks of some hundred rows or more run at the speed of
+    matrix products.
+    """
+    chex.assert_rank([x, y], 2)
+    chex.assert_equal_shape_prefix([x, y], 1)
+    dtype = frame.origin.dtype
+    x, y = add_row(x.astype(dtype), -frame.origin), add_row(y.astype(dtype), -frame.level)
+    heavy = jnp.ones(len(x), dtype) if weights is None else weights.astype(dtype)
+    if weights is not None:
+        keep = (heavy != 0)[:, None]
+        x, y = jnp.where(keep, x, 0), jnp.where(keep, y, 0)
+    x = turn(frame, x)
+    weighted = x if weights is None else heavy[:, None] * x
+    other = jnp.concatenate([y, jnp.ones_like(y[:, :1])], 1)
+    mixed, plain = matmul(weighted.T, other), matmul((heavy[:, None] * other).T, other)
+    targets = y.shape[1]
+    small = (plain[-1, -1], mixed[:, -1], plain[:-1, -1], mixed[:, :-1], jnp.diag(plain)[:targets])
+    high, low = [*sums.high], [*sums.low]
+    for at, part in zip((0, 1, 2, 4, 5), small, strict=True):
+        high[at], low[at] = _add_at(high[at], low[at], (fold,), part)
+    for first, last in _panels(x.shape[1]):
+        part = matmul(weighted[:, first:last].T, x[:, first:])
+        high[3], low[3] = _add_at(high[3], low[3], (fold, slice(first, last), slice(first, None)), part)
+    return Running(Sums(*high), Sums(*low))
+
+
+def _panels(dims: int) -> list[tuple[int, int]]:
+    """Cut columns into up to eight panels of at least 96: what lies under the diagonal need not be multiplied out."""
+    count = min(max(dims // 96, 1), 8)
+    ends = [round(i * dims / count) for i in range(count + 1)]
+    return list(pairwise(ends))
+
+
+def _add_at(high: Array, low: Array, at: tuple, part: Array) -> tuple[Array, Array]:
+    """Add to one place of a sum in two parts; `low` takes what rounding takes off `high` (Knuth's two-sum)."""
+    old = high[at]
+    new = old + part
+    kept = new - old
+    return high.at[at].set(new), low.at[at].add((old - (new - kept)) + (part - kept))
+
+
+def merge(a: Running, b: Running) -> Running:
+    """Add the sums of two streams, taken in one frame; the order does not matter, to rounding of `low`."""
+
+    def both(a: Array, b: Array, low: Array) -> tuple[Array, Array]:
+        return _add_at(a, low, (...,), b)
+
+    pairs = [both(*leaves) for leaves in zip(a.high, b.high, jax.tree.map(jnp.add, a.low, b.low), strict=True)]
+    return Running(Sums(*(high for high, _ in pairs)), Sums(*(low for _, low in pairs)))
+
+
+def fold_moments(sums: Running) -> Moments:
+    """Give the moments of each fold's rows, stacked, of turned x and of y about the frame's level."""
+    high = jax.tree.map(jnp.add, sums.high, sums.low)
+    safe = jnp.where(high.total > 0, high.total, 1)[:, None]
+    centre, level = high.x / safe, high.y / safe
+    upper = jnp.triu(high.square)
+    square = upper + jnp.swapaxes(jnp.triu(upper, 1), 1, 2)
+    return Moments(
+        total=high.total,
+        centre=centre,
+        rest=jnp.zeros_like(centre),
+        level=level,
+        square=square - high.x[:, :, None] * centre[:, None, :],
+        cross=high.cross - centre[:, :, None] * high.y[:, None, :],
+        spread=high.spread - level * high.y,
+    )
+
+
+def _reflections(a: Array) -> tuple[Array, Array]:
+    """Give `left, right [D, R]` so that `I - left right'` is orthogonal and its columns begin as those of `a [D, R]`.
+
+    Up to sign, for orthonormal `a`: Householder's vectors Y in turn, and `left = Y T` of the product's compact form
+    (Schreiber and Van Loan 1989).
+    """
+    dims, rank = a.shape
+    places = jnp.arange(dims)
+    if rank == 0:
+        return a, a
+
+    def step(a: Array, j: Array) -> tuple[Array, Array]:
+        column = jnp.where(places >= j, a[:, j], 0)
+        size = jnp.linalg.norm(column)
+        v = column + jnp.where(places == j, jnp.where(column[j] < 0, -size, size), 0)
+        v = v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(a.dtype).tiny)
+        return a - 2 * v[:, None] * matmul(v, a)[None], v
+
+    vectors = jax.lax.scan(step, a, jnp.arange(rank))[1].T
+
+    def extend(left: Array, j: Array) -> tuple[Array, None]:
+        v = vectors[:, j]
+        return left.at[:, j].set(2 * (v - matmul(left, matmul(vectors.T, v)))), None
+
+    left = jax.lax.scan(extend, jnp.zeros_like(vectors), jnp.arange(rank))[0]
+    return left, vectors
