@@ -81,7 +81,18 @@ def _shipped(model: str, epochs: int) -> list[Side]:
     return [ours, Side("shipped trainer", "concepts_cem.py", shipped, "seed-epochs", "cem")]
 
 
+def _ccs() -> list[Side]:
+    """Linear CCS probes on 1,000 pairs of width 384: 7 layers x 10 restarts as one program, PyTorch one by one."""
+    unit, script = "probe-epochs", "ccs_torch.py"
+    return [
+        Side("ours", "ccs_jax.py", unit=unit),
+        Side("torch loop", script, unit=unit, peer="torch"),
+        Side("torch loop, fused AdamW", script, ("--fused",), unit, "torch"),
+    ]
+
+
 BENCHMARKS: dict[str, list[Side]] = {
+    "ccs": _ccs(),
     "concepts_cbm": _concepts("cbm_sigmoid", 10),
     "concepts_cbm_shipped": _shipped("cbm_sigmoid", 40),
     "concepts_cem_shipped": _shipped("cem", 10),
