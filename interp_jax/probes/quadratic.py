@@ -85,7 +85,7 @@ def fit(
     moved = jax.lax.map(lambda pair: matmul(matmul(pair[0], pair[1]), pair[0]), (maps, safe))
     left = jnp.max(jnp.linalg.norm((moved - centre[None]).reshape(classes, -1), axis=1)) / jnp.linalg.norm(centre)
     parts = (jnp.where(valid, part, jnp.nan) for part in (matmul(shares, means), means, maps, left))
-    return Quadratic(*parts, converged & valid)
+    return Quadratic(*parts, converged=converged & valid)
 
 
 def _barycentre(spreads: Array, shares: Array, steps: int, tol: float) -> tuple[Array, Array]:

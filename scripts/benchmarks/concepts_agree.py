@@ -52,7 +52,8 @@ def cells(rows: list[dict]) -> dict[tuple[str, str, str], Numpy]:
         numbers = {"concepts": row["concepts"], "wrong": row["wrong"]}
         numbers |= {f"{known} known": value for known, value in enumerate(row["curve"])}
         for name, value in numbers.items():
-            found.setdefault((row["data"], row["model"], name), []).append(value)
+            # The sides round shares of examples differently, which would order equal ones.
+            found.setdefault((row["data"], row["model"], name), []).append(round(value, 6))
     return {cell: np.array(values) for cell, values in found.items()}
 
 
