@@ -103,6 +103,24 @@ def max_t_two(a: Data, b: Data, *, seed: int | np.random.Generator = 0, draws: i
     return _step_down(statistic, np.repeat([1.0, 0.0], [n, m])[None], labels, shape, exact)
 
 
+def max_t_drawn(statistic: Data, drawn: Data) -> MaxT:
+    """Test every cell of a grid by statistics that were recomputed under the null, step-down.
+
+    statistic: `[...]`, large where the null is wrong, and on one scale over the grid. drawn: `[draws, ...]`, each draw
+    made for the whole grid at once, so that the dependence between cells stays. The observed one counts among them.
+
+    >>> max_t_drawn([3.0, 1.0], [[0.5, 2.0], [1.0, 0.0], [0.1, 0.2]]).adjusted.tolist()
+    [0.25, 0.5]
+    """
+    statistic, drawn = np.asarray(statistic, float), np.asarray(drawn, float)
+    if drawn.ndim == 0 or not len(drawn) or drawn.shape[1:] != statistic.shape:
+        raise ValueError(f"want drawn of shape [draws, *{statistic.shape}], got {drawn.shape}")
+    if not (np.isfinite(statistic).all() and np.isfinite(drawn).all()):
+        raise ValueError("statistic or drawn is not finite: leave out what has no value, and list it")
+    rows = drawn.reshape(len(drawn), -1)
+    return _step_down(lambda block: block, statistic.reshape(1, -1), iter([rows]), statistic.shape, False)
+
+
 def _rows(x: Data, name: str) -> tuple[Numpy, tuple[int, ...]]:
     x = np.asarray(x, float)
     if x.ndim == 0 or len(x) < 2:
@@ -124,7 +142,7 @@ def _ratio(mean: Numpy, se: Numpy, scale: Numpy) -> Numpy:
 def _step_down(
     statistic: Callable[[Numpy], Numpy], observed: Numpy, blocks: Iterator[Numpy], shape: tuple[int, ...], exact: bool
 ) -> MaxT:
-    seen = statistic(observed)[0]
+    seen = np.array(statistic(observed)[0])
     order = np.argsort(-seen, kind="stable")
     bar = seen - 1e-9 * np.where(np.isfinite(seen), seen, 0.0)  # equal up to rounding counts as equal
     alone, joint, draws = np.zeros(seen.size), np.zeros(seen.size), 0
