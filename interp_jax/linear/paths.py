@@ -21,15 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from interp_jax.core import checks
-from interp_jax.core.linalg import eigh, matmul, reduce_columns
+from interp_jax.core.linalg import add_row, centre_rows, compress_rows, eigh, matmul, reduce_columns, svd
 from interp_jax.core.types import Array, Key, Numpy
 from interp_jax.linear import streaming
 from interp_jax.linear.fits import LinearFit, seal
 from interp_jax.linear.ridge import Moments
 
 Linear = Callable[[Array], Array]
-BLOCK = 1000
-"""Rows that are multiplied at once: they and their products fit a CPU's cache."""
 
 
 class Path(NamedTuple):
@@ -46,6 +44,22 @@ class Path(NamedTuple):
     alphas: Array
     errors: Array
     r2: Array
+
+
+class LeaveOneOut(NamedTuple):
+    """Ridge chosen by leaving out one row at a time.
+
+    fit, alpha, alphas: as in `Path`. errors: `[A, K]`, mean squared. r2: `[A, K]`; NaN for a constant target.
+    predictions: `[N, K]`, of each row by the fit without it, at the chosen penalty (which has seen the row);
+    NaN for rows of no weight.
+    """
+
+    fit: LinearFit
+    alpha: Array
+    alphas: Array
+    errors: Array
+    r2: Array
+    predictions: Array
 
 
 def folds(groups: Numpy, count: int, key: Key) -> Numpy:
@@ -102,9 +116,59 @@ def k_fold(
     checks.entries(0, folds - 1, assigned=assigned)
     x, basis = reduce_columns(x)
     frame = streaming.make_frame(x, y, weights=weights, rank=rank)
-    parts = streaming.fold_moments(_sum_folds(frame, x, y, assigned, folds, weights))
+    sums = streaming.add_mixed(streaming.empty(frame, folds), frame, x, y, assigned, weights=weights)
+    parts = streaming.fold_moments(sums)
     path = from_moments(parts, frame, jnp.asarray(alphas, x.dtype), shared=shared)
     return path._replace(fit=_widen(path.fit, basis), without=jax.vmap(_widen, (0, None))(path.without, basis))
+
+
+def leave_one_out(
+    x: Array, y: Array, alphas: Array, *, weights: Array | None = None, shared: bool = False
+) -> LeaveOneOut:
+    """Fit ridge at every penalty and predict each row without it, in closed form (Allen 1974): `y - e / (1 - h)`.
+
+    h is the row's leverage, what its own target contributes to its own prediction. The rest is as in `k_fold`, but for
+    the factorisation, singular values of the rows, which keeps float32 to smaller penalties. A group of rows is left
+    out by `k_fold` with a fold a group.
+    """
+    x, y, weights = _rows(x, y, alphas, weights)
+    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
+    valid = jnp.isfinite(weights).all() & jnp.isfinite(x).all() & jnp.isfinite(y).all()
+    x, y, weights = (jnp.where(valid, leaf, 1) for leaf in (x, y, weights))
+    alphas, total = jnp.asarray(alphas, x.dtype), jnp.sum(weights)
+    x, centre, rest = centre_rows(x, weights)
+    y, level, more = centre_rows(y, weights)
+    turned, basis, coefficients, free = _leverages(x, y, weights, alphas)
+    fitted = matmul(turned, coefficients.reshape(turned.shape[1], -1)).reshape(len(x), len(alphas), -1)
+    residual = y[:, None, :] - fitted
+    out = residual / jnp.maximum(free, jnp.finfo(x.dtype).tiny)[:, :, None]
+    lost = jnp.einsum("n,nak->ak", weights, out**2, precision="highest")
+    r2 = _r2(lost, matmul(weights, y**2), total, level)
+    best = _choose(r2, alphas, shared)
+    weight = matmul(basis, jnp.take_along_axis(coefficients, best[None, None], 1)[:, 0])
+    zero = jnp.zeros((), x.dtype)
+    fit = LinearFit(weight, level + (more - matmul(rest, weight)), centre, valid, jnp.int32(0), zero)
+    chosen = jnp.take_along_axis(out, best[None, None], 1)[:, 0]
+    predictions = jnp.where((weights > 0)[:, None], add_row(y - chosen, level), jnp.nan)
+    nan = jnp.where(valid, 0, jnp.nan)
+    return LeaveOneOut(seal(fit, valid), alphas[best], alphas, lost / total + nan, r2 + nan, predictions + nan)
+
+
+def _leverages(x: Array, y: Array, weights: Array, alphas: Array) -> tuple[Array, Array, Array, Array]:
+    """Give rows along their singular vectors `[N, R]`, these `[D, R]`, fits `[R, A, K]`, and 1 - leverage `[N, A]`."""
+    rows, dims = x.shape
+    root = jnp.sqrt(weights)[:, None]
+    short = compress_rows(jnp.concatenate([root * x, root * y], 1)) if rows > dims else root * x
+    left, values, right = svd(short[:, :dims])
+    cross = values[:, None] * matmul(left.T, short[:, dims:] if rows > dims else root * y)
+    share = 1 / (values[:, None] ** 2 + alphas[None])
+    turned = matmul(x, right.T)
+    own = (weights / jnp.sum(weights))[:, None]
+    if rows > dims:
+        free = 1 - own - matmul((root * turned) ** 2, share)
+    else:  # without that difference, which would cancel: all of a row is in the others' span
+        free = matmul(left**2, alphas[None] * share) - own
+    return turned, right.T, cross[:, None, :] * share[:, :, None], free
 
 
 def _rows(x: Array, y: Array, alphas: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
@@ -143,29 +207,6 @@ def _widen(fit: LinearFit, basis: Array) -> LinearFit:
     return fit._replace(weight=matmul(basis, fit.weight), centre=matmul(basis, fit.centre))
 
 
-def _sum_folds(
-    frame: streaming.Frame, x: Array, y: Array, assigned: Array, folds: int, weights: Array | None
-) -> streaming.Running:
-    """Sum rows sorted by fold, in blocks of one fold each, the last of a fold filled up with rows of no weight."""
-    rows = len(x)
-    size = min(BLOCK, -(-rows // folds))
-    order = jnp.argsort(assigned)
-    count = jnp.bincount(assigned, length=folds)
-    first = jnp.cumsum(count) - count
-    blocks = -(-count // size)
-    until = jnp.cumsum(blocks)
-
-    def step(k: Array, sums: streaming.Running) -> streaming.Running:
-        fold = jnp.searchsorted(until, k, side="right")
-        inside = (k - until[fold] + blocks[fold]) * size + jnp.arange(size)
-        real = inside < count[fold]
-        at = order[jnp.where(real, first[fold] + inside, 0)]
-        heavy = real.astype(x.dtype) if weights is None else jnp.where(real, weights[at], 0)
-        return streaming.add(sums, frame, x[at], y[at], fold, weights=heavy)
-
-    return jax.lax.fori_loop(0, until[-1], step, streaming.empty(frame, folds))
-
-
 class Known(NamedTuple):
     """What all rows say about the rows without one fold, whose eigenvectors are nearly the same.
 
@@ -202,7 +243,7 @@ def from_moments(parts: Moments, frame: streaming.Frame, alphas: Array, *, share
     sets = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), training, whole)
     weight, fine = jax.vmap(lambda stats: _solve(stats, alphas, known))(sets)
     lost = jax.vmap(_error)(parts, training, weight[:-1])
-    r2 = _r2(jnp.sum(lost, 0), whole, frame)
+    r2 = _r2(jnp.sum(lost, 0), whole.spread, whole.total, frame.level)
     best = _choose(r2, alphas, shared)
     chosen = jnp.stack([weight[:, i, :, k] for k, i in enumerate(best)], -1)
     fit = jax.vmap(lambda *each: _finish(frame, *each))(sets, chosen, fine[:, best].all(1))
@@ -216,11 +257,11 @@ def from_moments(parts: Moments, frame: streaming.Frame, alphas: Array, *, share
     )
 
 
-def _r2(lost: Array, whole: Moments, frame: streaming.Frame) -> Array:
+def _r2(lost: Array, spread: Array, total: Array, level: Array) -> Array:
     """Give 1 - lost / spread, `[A, K]`; NaN where the spread is rounding only."""
-    noise = 4 * jnp.finfo(lost.dtype).eps * jnp.abs(frame.level)
-    varies = whole.spread > whole.total * noise**2
-    return jnp.where(varies[None], 1 - lost / jnp.where(varies, whole.spread, 1)[None], jnp.nan)
+    noise = 4 * jnp.finfo(lost.dtype).eps * jnp.abs(level)
+    varies = spread > total * noise**2
+    return jnp.where(varies[None], 1 - lost / jnp.where(varies, spread, 1)[None], jnp.nan)
 
 
 def _choose(r2: Array, alphas: Array, shared: bool) -> Array:

@@ -1,10 +1,8 @@
 """Sums over rows that come in blocks, from which ridge is fitted as if all rows had been in memory.
 
-    frame = make_frame(some_x, some_y)                       # where the sums are taken, from a sample of the rows
-    sums = empty(frame, folds)
-    for x, y, fold in blocks:                                # each block of one fold
-        sums = add(sums, frame, x, y, fold)
-    parts = fold_moments(sums)                     # `ridge.Moments` stacked over folds
+    frame = make_frame(some_x, some_y)                  # where the sums are taken, from a sample of the rows
+    parts = gather(blocks, frame, folds)                # `ridge.Moments` stacked over folds
+    path = paths.from_moments(parts, frame, alphas)
 
 A Gram matrix squares the condition number of its features, and in float32 that is too much for what networks compute: a
 few directions hold most of the variance, and what is rounded off there exceeds all that is left. So the sums are taken
@@ -17,17 +15,24 @@ Sums in one frame add up: over blocks, devices (`jax.lax.psum` of both parts) an
 never more than plain sums would.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from interp_jax.core import checks
 from interp_jax.core.linalg import add_row, matmul, svd
-from interp_jax.core.types import Array, ArrayLike
+from interp_jax.core.types import Array, ArrayLike, Numpy
 from interp_jax.linear.ridge import Moments
+
+BLOCK = 1000
+"""Rows that are multiplied at once: they and their products fit a CPU's cache."""
 
 
 class Frame(NamedTuple):
@@ -133,6 +138,32 @@ def add(sums: Running, frame: Frame, x: Array, y: Array, fold: ArrayLike, *, wei
     return Running(Sums(*high), Sums(*low))
 
 
+def add_mixed(
+    sums: Running, frame: Frame, x: Array, y: Array, assigned: Array, *, weights: Array | None = None
+) -> Running:
+    """Add rows `x [N, D]`, `y [N, K]`, each to its fold `assigned [N]`.
+
+    They are sorted by fold and added in blocks of one fold each, the last of a fold filled up with rows of no weight.
+    """
+    rows, folds = len(x), len(sums.high.total)
+    size = min(BLOCK, -(-rows // folds))
+    order = jnp.argsort(assigned)
+    count = jnp.bincount(assigned, length=folds)
+    first = jnp.cumsum(count) - count
+    blocks = -(-count // size)
+    until = jnp.cumsum(blocks)
+
+    def step(k: Array, sums: Running) -> Running:
+        fold = jnp.searchsorted(until, k, side="right")
+        inside = (k - until[fold] + blocks[fold]) * size + jnp.arange(size)
+        real = inside < count[fold]
+        at = order[jnp.where(real, first[fold] + inside, 0)]
+        heavy = real.astype(frame.origin.dtype) if weights is None else jnp.where(real, weights[at], 0)
+        return add(sums, frame, x[at], y[at], fold, weights=heavy)
+
+    return jax.lax.fori_loop(0, until[-1], step, sums)
+
+
 def _panels(dims: int) -> list[tuple[int, int]]:
     """Cut columns into up to eight panels of at least 96: what lies under the diagonal need not be multiplied out."""
     count = min(max(dims // 96, 1), 8)
@@ -202,3 +233,71 @@ def _reflections(a: Array) -> tuple[Array, Array]:
 
     left = jax.lax.scan(extend, jnp.zeros_like(vectors), jnp.arange(rank))[0]
     return left, vectors
+
+
+def gather(
+    blocks: Iterable[tuple[Numpy, Numpy, Numpy]],
+    frame: Frame,
+    folds: int,
+    *,
+    chunk: int = 8192,
+    mesh: Mesh | None = None,
+) -> Moments:
+    """Reduce blocks from disk to the moments of each fold; `paths.from_moments` finds the path.
+
+    Args:
+        blocks: `(x [B, D], y [B, K], assigned [B])`, B and the float type as they come. (What `np.memmap` has read
+            counts as resident memory until it is closed: read with `np.fromfile`, or from a store.)
+        frame: `make_frame` of a sample of all rows, not of the first where rows have an order.
+        folds: how many.
+        chunk: rows of one step, over all devices, in float32 on them; the last is filled up.
+        mesh: devices that share the rows of a step, along its one axis. By default one device.
+
+    Raises ValueError for a row that is not finite or has no such fold.
+    """
+    checks.whole(1, chunk=chunk)
+    mesh = Mesh(np.array(jax.devices()[:1]), ("rows",), axis_types=(AxisType.Auto,)) if mesh is None else mesh
+    rows = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
+    chunk = -(-chunk // mesh.size) * mesh.size
+    step = jax.jit(_add_shares(mesh), donate_argnums=0)
+    empties = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (mesh.size, *leaf.shape)), empty(frame, folds))
+    sums = jax.device_put(empties, rows)
+    for part in _chunks(blocks, frame, folds, chunk):
+        sums = jax.block_until_ready(step(sums, frame, *jax.device_put(part, rows)))
+    local = jax.tree.map(np.asarray, sums)
+    return fold_moments(
+        reduce(merge, [jax.tree.map(lambda a, i=i: jnp.asarray(a[i]), local) for i in range(mesh.size)])
+    )
+
+
+def _add_shares(mesh: Mesh) -> Callable[..., Running]:
+    """Give the step in which each device adds its share of the rows to its own sums; nothing travels between them."""
+
+    def one(sums: Running, frame: Frame, x: Array, y: Array, assigned: Array, weights: Array) -> Running:
+        own = add_mixed(jax.tree.map(lambda leaf: leaf[0], sums), frame, x, y, assigned, weights=weights)
+        return jax.tree.map(lambda leaf: leaf[None], own)
+
+    rows, whole = PartitionSpec(*mesh.axis_names), PartitionSpec()
+    return jax.shard_map(one, mesh=mesh, in_specs=(rows, whole, rows, rows, rows, rows), out_specs=rows)
+
+
+def _chunks(blocks: Iterable[tuple[Numpy, Numpy, Numpy]], frame: Frame, folds: int, chunk: int) -> Iterator[tuple]:
+    """Cut blocks into chunks of one size, in the frame's type, with weights zero on rows that fill up the last."""
+    dtype, seen = frame.origin.dtype, 0
+    for block in blocks:
+        x, y, assigned = (np.asarray(part) for part in block)
+        y = y.reshape(len(y), -1)
+        chex.assert_shape([x, y], [(len(assigned), len(frame.origin)), (len(assigned), len(frame.level))])
+        bad = ~(np.isfinite(x).all(1) & np.isfinite(y).all(1) & (assigned >= 0) & (assigned < folds))
+        if bad.any():
+            raise ValueError(
+                f"want finite rows in folds 0 to {folds - 1}, got one that is not: {seen + np.argmax(bad)}"
+            )
+        seen += len(x)
+        for at in range(0, len(x), chunk):
+            short = chunk - len(x[at : at + chunk])
+            part = x[at : at + chunk].astype(dtype), y[at : at + chunk].astype(dtype), assigned[at : at + chunk]
+            filled = [np.pad(leaf, [(0, short)] + [(0, 0)] * (leaf.ndim - 1)) for leaf in part] if short else part
+            yield *filled, (np.arange(chunk) < chunk - short).astype(dtype)
+    if not seen:
+        raise ValueError("want at least one row, got no blocks")

@@ -201,3 +201,47 @@ def test_traced_nan_gives_nan():
     assert np.isnan(found.fit.weight).all()
     assert not found.fit.converged
     assert np.isnan(found.r2).all()
+
+
+@jax.jit
+def leave_one_out(x, y, alphas, weights):
+    return paths.leave_one_out(x, y, alphas, weights=weights)
+
+
+@pytest.mark.parametrize(("rows", "dims", "dtype"), [(40, 6, "float64"), (40, 60, "float64"), (40, 6, "float32")])
+def test_leaving_one_out_is_a_fit_without_each_row(rows, dims, dtype):
+    x, y, weights, _ = problem(rows, dims)
+    x, y, tol = np.asarray(x, dtype), np.asarray(y, dtype), 1e-8 if dtype == "float64" else 1e-4
+    with jax.enable_x64(dtype == "float64"):
+        found = jax.tree.map(np.asarray, leave_one_out(x, y, ALPHAS, weights))
+    kept = weights > 0
+    predicted = np.full((len(ALPHAS), rows, 2), np.nan)
+    for i, alpha in enumerate(ALPHAS):
+        for row in range(rows):
+            others = kept & (np.arange(rows) != row)
+            weight, bias = oracle.fit(x[others], y[others], alpha, weights[others])
+            predicted[i, row] = np.float64(x[row]) @ weight + bias
+    spread = y[kept].var(0)
+    lost = np.average((predicted[:, kept] - y[kept]) ** 2, axis=1, weights=weights[kept])
+    np.testing.assert_allclose(found.errors / spread, lost / spread, rtol=tol, atol=tol)
+    best = lost.argmin(0)
+    theirs = np.stack([predicted[best[k], :, k] for k in range(2)], 1)
+    np.testing.assert_allclose((found.predictions / spread**0.5)[kept], (theirs / spread**0.5)[kept], atol=tol)
+    assert np.isnan(found.predictions[~kept]).all()
+    np.testing.assert_allclose(found.r2, oracle.r2(predicted[:, kept], y[kept], weights[kept]), rtol=tol, atol=tol)
+    for k in range(2):
+        weight, bias = oracle.fit(x[kept], y[kept], ALPHAS[best[k]], weights[kept])
+        apart = at(found.fit, np.float64(x))[:, k] - (x @ weight + bias)[:, k]
+        assert np.abs(apart).max() < tol * spread[k] ** 0.5
+
+
+def test_leaving_one_out_of_nan_is_nan_and_of_a_constant_target_has_no_r2():
+    x, y, weights, _ = problem(40, 6)
+    y[:, 1] = 5
+    found = leave_one_out(x, y, ALPHAS, weights)
+    assert np.isnan(found.r2[:, 1]).all()
+    np.testing.assert_allclose(found.predictions[weights > 0, 1], 5, rtol=1e-5)
+    x[np.argmax(weights > 0)] = np.nan
+    found = leave_one_out(x, y, ALPHAS, weights)
+    assert np.isnan(found.errors).all()
+    assert not found.fit.converged
