@@ -45,10 +45,10 @@ PAPER = "Burns et al. 2022, Discovering Latent Knowledge in Language Models With
 CRITIQUE = "Farquhar et al. 2023, Challenges with Unsupervised LLM Knowledge Discovery"
 TASKS = {"sentiment": "sentiment", "capitals": "capitals"}
 METHODS = {
-    "ccs": "CCS", "crc": "CRC-TPC", "bss": "CRC-BSS", "relaxed": "relative consistency", "vinc": "VINC",
-    "broken": "CCS, broken pairs", "untrained": "CCS, random net", "random": "random direction",
-    "told": "labels (logistic)",
+    "ccs": "CCS", "crc": "CRC-TPC", "bss": "CRC-BSS", "relaxed": "relaxed", "vinc": "VINC",
+    "broken": "CCS, broken", "untrained": "CCS, fresh net", "random": "random axis", "told": "told labels",
 }  # fmt: skip
+"""relaxed: `crc.relative_consistency`. broken: pairs dealt out at random. fresh: random weights."""
 SPREADS = {"none": contrast.unscaled, "whole": contrast.whole, "each": contrast.each}
 
 
@@ -250,11 +250,16 @@ def pictures(found: Found) -> list[records.Picture]:
     loss = {task: found[task]["restart_loss"].ravel() for task in TASKS}
     right = {task: found[task]["restart_accuracy"].ravel() for task in TASKS}
     sentiment = found["sentiment"]
-    against = {"truth": sentiment["planted_truth"], "the planted feature": sentiment["planted_other"]}
+    against = {
+        f"strength {strength:g}": {
+            what: sentiment[f"planted_{which}"][:, i] for which, what in (("truth", "truth"), ("other", "planted"))
+        }
+        for i, strength in enumerate(STRENGTHS)
+    }
     word = {
-        f"{task}, {what}": {"of truth": found[task][f"{which}_truth"], "of the word": found[task][f"{which}_other"]}
-        for task in TASKS for which, what in (("distracted", "a word added"),)
-    }  # fmt: skip
+        task: {which: found[task][f"distracted_{name}"] for name, which in (("truth", "truth"), ("other", "the word"))}
+        for task in TASKS
+    }
     return [
         records.Picture(
             "methods", figures.groups(methods, title="Truth from contrast pairs", ylabel=accuracy),
@@ -275,12 +280,10 @@ def pictures(found: Found) -> list[records.Picture]:
             "Every restart of CCS at the layer that was chosen, of all seeds.", "Points of loss and accuracy.",
         ),
         records.Picture(
-            "planted", figures.against_strength(
-                np.array(STRENGTHS), against, title="A planted feature hides truth", log=False, ylabel=accuracy,
-                xlabel="strength (norms of a centred state)",
-            ),
-            "A random direction added to the last layer with opposite signs on the two sides, independent of truth.",
-            "Lines of accuracy for truth and for the planted feature against its strength.",
+            "planted", figures.groups(against, title="A planted feature hides truth", ylabel=accuracy),
+            "A random direction added to the last layer's states (sentiment) with opposite signs on the two sides, "
+            "independent of truth; its strength in norms of a centred state.",
+            "Dots of accuracy for truth and for the planted feature, by its strength.",
         ),
         records.Picture(
             "words", figures.groups(word, title="An irrelevant word in both statements", ylabel=accuracy),
