@@ -99,6 +99,23 @@ def k_fold(
 ) -> Path:
     """Fit ridge at every penalty without each fold in turn, judge it there, and refit the best to all rows.
 
+    `converged` is False where the precision cannot hold the features at the chosen penalty. In float32 the penalty can
+    be .01 of the mean eigenvalue of `x.T @ x` (centred) and above whatever the features. Largest error of a held-out
+    prediction, in standard deviations of predictions, against float64, at D = 384, N = 20,000 and condition number 1e6
+    (25 in the third row):
+
+    | singular values | .001 | .01 | .1 | .01, plain Gram |
+    |---|---|---|---|---|
+    | geometric | flagged | 1e-5 | 3e-6 | 2e-5 |
+    | one of 1, half .005, half 1e-6 | 5e-5 | 6e-6 | 7e-5 | 6e-4 |
+    | 64 of 1, the rest .04 | 1e-4 | 6e-5 | 3e-6 | 9e-5 |
+    | 1, 1/2, 1/3, ... | 3e-5 | 1e-5 | 4e-6 | 4e-4 |
+
+    Below that, `leave_one_out` or `ridge.fit` with `method=ridge.svd`, or float64, which agrees with float64 fits of
+    every training set by itself to 1e-8.
+
+    scikit-learn's grid search averages folds' errors; here `r2`, by which the penalty is chosen, counts each row once.
+
     Args:
         x: `[N, D]`.
         y: `[N]` or `[N, K]`.

@@ -91,6 +91,18 @@ def _ccs() -> list[Side]:
     ]
 
 
+def _probes() -> list[Side]:
+    """Ridge, 7 layers, 20 penalties, 5 folds, 2 targets: ours, scikit-learn's loop, loops that share Gram matrices."""
+    unit = "fits"
+    return [
+        Side("ours", "probes_jax.py", unit=unit),
+        Side("ours, layers vmapped", "probes_jax.py", ("--vmap",), unit),
+        Side("scikit-learn loop", "probes_sklearn.py", ("ridge",), unit),
+        Side("numpy, shared Grams, float32", "probes_sklearn.py", ("grams32",), unit),
+        Side("numpy, shared Grams, float64", "probes_sklearn.py", ("grams64",), unit),
+    ]
+
+
 BENCHMARKS: dict[str, list[Side]] = {
     "ccs": _ccs(),
     "concepts_cbm": _concepts("cbm_sigmoid", 10),
@@ -105,6 +117,7 @@ BENCHMARKS: dict[str, list[Side]] = {
     "ntk_resnet_32": _ntk("resnet", 32, "ours jacrev nt1 nt3"),
     "ntk_transformer_16": _ntk("transformer", 16, "ours jacrev nt1"),
     "pgd": _pgd(),
+    "probes": _probes(),
     "vae_1": _vae(1),
     "vae_4": _vae(4),
     "vae_8": _vae(8),

@@ -198,3 +198,34 @@ def test_log_likelihood_is_the_log_probability_of_the_class():
 def test_the_likelihood_of_one_logit_keeps_its_digits_where_the_class_is_nearly_certain():
     found = logistic.log_likelihood(jnp.array([[20.0], [-20.0], [3.0], [3.0]]), jnp.array([1, 0, 0, 2]))
     np.testing.assert_allclose(found, [-np.exp(-20.0), -np.exp(-20.0), -np.log1p(np.exp(3.0)), np.nan], rtol=1e-5)
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e3, 1e6])
+def test_softmax_reaches_the_optimum_of_scikit_learn_to_1e_9(condition):
+    """In float32 at penalties from nearly none, however ill-conditioned: its excess over Newton's loss in float64."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    rows, dims, classes = 300, 12, 4
+    x = rng.normal(size=(rows, dims)) * np.geomspace(1, 1 / condition, dims)
+    x = (x @ np.linalg.qr(rng.normal(size=(dims, dims)))[0] + 1).astype(np.float32)
+    y = np.argmax(2 * (x - 1) @ rng.normal(size=(dims, classes)) + rng.gumbel(size=(rows, classes)), 1)
+    alphas = np.float32([1e-3, 1e-2, 1, 100])
+    found = softmax_path(x, jax.nn.one_hot(y, classes), alphas)
+    assert found.converged.all()
+    for i, alpha in enumerate(alphas):
+        centred = np.float64(x) - np.float64(x).mean(0)
+        newton = linear_model.LogisticRegression(C=1 / float(alpha), tol=1e-12, max_iter=5000, solver="newton-cg")
+        theirs = newton.fit(centred, y)
+
+        def loss(outputs, weight, alpha=float(alpha)):
+            each = np.logaddexp.reduce(outputs, 1) - outputs[np.arange(rows), y]
+            return each.mean() + alpha / 2 / rows * (np.float64(weight) ** 2).sum()
+
+        one = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), found)
+        ours = loss(variants.at(one, np.float64(x)), one.weight)
+        assert ours - loss(theirs.decision_function(centred), theirs.coef_) < 1e-9
+
+
+@jax.jit
+def softmax_path(x, y, alphas):
+    return jax.vmap(lambda alpha: logistic.fit_softmax(x, y, alpha))(alphas)
