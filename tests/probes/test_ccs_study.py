@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from interp_jax.probes import ccs_study as study
 from interp_jax.probes import contrast
@@ -43,6 +44,7 @@ def test_the_choice_is_made_on_other_rows():
     assert study.chosen(jnp.stack([good, bad]), y, test, other)[0] == 0.0
 
 
+@pytest.mark.slow
 def test_truth_that_is_planted_is_found_and_controls_are_at_chance():
     rows = made(1.0)
     find = jax.jit(jax.vmap(lambda key: study.one_split(HOW, GROUPS, key, rows)))
