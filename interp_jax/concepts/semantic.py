@@ -300,7 +300,8 @@ def inspectability(values: Array, masks: Array, scored_values: Array, scored_mas
         best, cut = jax.vmap(lambda mask: _best_cut(value, mask), 1)(masks)
         concept = jnp.argmax(jnp.where(jnp.isnan(best), -1, best))
         own = scored_masks[:, concept]
-        both = jnp.stack([own, 1 - own], 1)
+        absent = jnp.where(jnp.isnan(own), jnp.nan, own <= 0.5)  # not 1 - own: a half is absent
+        both = jnp.stack([own, absent], 1)
         said = scored > cut[concept]
         return iou(jnp.stack([said, ~said], 1), both).mean(), concept.astype(jnp.int32), cut[concept]
 

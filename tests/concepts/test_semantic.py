@@ -208,6 +208,8 @@ def test_inspectability_tries_every_threshold():
     perfect = semantic.inspectability(arrays[1], arrays[1], arrays[3], arrays[3])
     np.testing.assert_array_equal(perfect.concept, [0, 1])
     assert perfect.area == 1
+    shares = jnp.asarray(RNG.integers(0, 5, (60, 2)) / 4, jnp.float32)  # a half is absent, in fitting and in scoring
+    assert semantic.inspectability(shares, shares, shares, shares).area == 1
     constant = semantic.inspectability(jnp.zeros((60, 1)), arrays[1], jnp.zeros((60, 1)), arrays[3])
     assert constant.area == 0
 
