@@ -1,7 +1,6 @@
 """A small table of facts that statements are made of: countries and their capitals, by general knowledge."""
 
 _CAPITALS = """
-A small table of facts that statements are made of: countries and their capitals, by general knowledge.;
 Afghanistan: Kabul; Albania: Tirana; Algeria: Algiers; Angola: Luanda; Argentina: Buenos Aires; Armenia: Yerevan;
 Australia: Canberra; Austria: Vienna; Azerbaijan: Baku; Bahrain: Manama; Bangladesh: Dhaka; Belarus: Minsk; Belgium:
 Brussels; Bhutan: Thimphu; Botswana: Gaborone; Brazil: Brasilia; Bulgaria: Sofia; Cambodia: Phnom Penh; Cameroon:

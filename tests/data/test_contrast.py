@@ -45,6 +45,8 @@ def test_no_city_and_no_country_tells_truth_on_its_own():
     pairs = contrast.capitals(KEY)
     truth = dict(facts.CAPITALS)
     assert len(truth) == len(facts.CAPITALS) == len(set(truth.values()))
+    assert truth["France"] == "Paris"
+    assert max(len(word) for pair in facts.CAPITALS for word in pair) < 20  # names, no sentences
     counts = collections.Counter()
     for wordings, label, group in zip(pairs.statements, pairs.labels, pairs.groups, strict=True):
         city, country = wordings[0][0].removesuffix(". This statement is true.").split(" is the capital of ")
