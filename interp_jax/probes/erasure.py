@@ -197,5 +197,5 @@ def _sealed(rows: Rows, x: Array, z: Array, mean: Array, read: Array, rank: Arra
     clean = x - matmul(matmul(x, read), write)
     size = jnp.sqrt(jnp.sum(x**2, 0))  # of the features as they were: what is erased whole has no size of its own
     remains = jnp.max(jnp.abs(matmul(clean.T, z)) / jnp.where(size > 0, size, 1)[:, None], initial=0)
-    parts = (jnp.where(rows.valid, part, jnp.nan) for part in (mean, read, write))
-    return Eraser(*parts, jnp.where(rows.valid, rank, 0), jnp.where(rows.valid, remains, jnp.nan))
+    mean, read, write, remains = (jnp.where(rows.valid, part, jnp.nan) for part in (mean, read, write, remains))
+    return Eraser(mean, read, write, jnp.where(rows.valid, rank, 0), remains)
