@@ -16,8 +16,8 @@ from interp_jax.runs import cli
 pytest.importorskip("sklearn")
 
 TINY = {
-    "seeds": 2, "tested": 300, "attacked": 40, "hidden": 8, "head": 6, "size": 2, "axes": 4, "steps": 30, "batch": 20,
-    "inner": 2, "attack_steps": 4, "draws": 2,
+    "seeds": 2, "tested": 300, "attacked": 100, "hidden": 16, "head": 8, "size": 2, "axes": 6, "steps": 60, "batch": 20,
+    "lr": 0.01, "inner": 2, "attack_steps": 4, "draws": 2,
 }  # fmt: skip
 QUANTITIES = ("any", "held", "moved", "noise", "chance", "held_0", "held_1", "task", "concepts", "leakage", "told")
 
@@ -134,7 +134,9 @@ def test_a_seed_that_diverged_is_left_out_of_all_and_counted():
     found["hybrid", "standard"]["held"][3] = np.nan
     judged = experiment.judge(experiment.Settings(), found)
     assert {each.intervals[0].n for each in judged} == {19}
-    assert all(each.note.endswith("left out: 1 seeds with a run that diverged") for each in judged)
+    assert all(each.note.endswith("left out: 1 seeds with a run that diverged or is undefined") for each in judged)
+    found["hybrid", "standard"]["held"][:] = np.nan
+    assert not any(each.intervals for each in experiment.judge(experiment.Settings(), found))
 
 
 def test_the_report_shows_what_was_found():
@@ -154,7 +156,7 @@ def test_the_report_shows_what_was_found():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"batch": 4}, "want batches larger than axes=4, got batch=4"),
+        ({"batch": 4}, "want batches larger than axes=6, got batch=4"),
         ({"tested": 80, "attacked": 40}, "want an integer tested >= 90"),
         ({"tested": 1000}, "want tested of at most half of the 1797 images, got tested=1000"),
         ({"axes": 2}, "want an integer axes >= 3"),
