@@ -53,6 +53,7 @@ from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Held
 
 PAPER = "Losch, Fritz and Schiele 2019, Semantic Bottleneck Networks, and the follow-up of 2021"
+Found = dict[str, dict[str, Numpy]]
 ARMS = {
     "sequential": "in turn", "hard": "in turn, hard", "joint": "together", "logits": "together, logits",
     "no stripes": "together, no stripes", "untaught": "not taught", "plain": "no bottleneck",
@@ -263,9 +264,6 @@ def claims(s: Settings) -> dict[str, Claim]:
     }  # fmt: skip
 
 
-Found = dict[str, dict[str, Numpy]]
-
-
 def estimate(each: Stated, found: Found) -> Numpy:
     """Give the estimand of each seed. found: kind of net -> what `measure` gave, `[S, ...]`."""
     rival = each.against if isinstance(each.against, float) else found[each.against[0]][each.against[1]]
@@ -274,8 +272,9 @@ def estimate(each: Stated, found: Found) -> Numpy:
 
 def judge(s: Settings, found: Found) -> list[Finding]:
     """Give each claim its interval over seeds; a seed that is undefined (a run that diverged) is left out."""
-    of = lambda what, *arms: "; ".join(f"{ARMS[arm]} {np.nanmean(found[arm][what]):.3f}" for arm in arms)  # noqa: E731
-    kinds = np.nanmean(found["sequential"]["by kind"], 0)
+    mean = lambda x: np.ma.masked_invalid(x).mean(0).filled(np.nan)  # noqa: E731  # NaN if no seed is defined
+    of = lambda what, *arms: "; ".join(f"{ARMS[arm]} {mean(found[arm][what][:, None])[0]:.3f}" for arm in arms)  # noqa: E731
+    kinds = mean(found["sequential"]["by kind"])
     notes = {
         "edits_are_followed": ", ".join(f"{name} {each:.3f}" for name, each in zip(scenes.KINDS, kinds, strict=True))
         + "; changes that leave the label: "
