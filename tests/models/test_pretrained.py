@@ -177,8 +177,9 @@ def test_states_of_the_reference_implementation(file):
         got, final = apply(lm.params, text.Text(ids[i : i + 64].astype(np.int32), mask[i : i + 64]))
         got = np.asarray(got.at[:, -1].set(final))
         seen = np.broadcast_to(mask[i : i + 64, None], got.shape[:-1])
-        large = 0 if file.stem == "minilm" else 1e-5  # the states of random decoders go up to 50
-        np.testing.assert_allclose(got[seen], want[i : i + 64][seen], rtol=large, atol=1e-5)
+        # The states of random decoders go up to 50, and an entry's rounding is that of the largest it was summed with.
+        scale = 10 if file.stem == "minilm" else max(10, np.abs(want).max())
+        np.testing.assert_allclose(got[seen], want[i : i + 64][seen], rtol=0, atol=1e-6 * scale)
 
 
 @pytest.mark.slow
