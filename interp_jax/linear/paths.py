@@ -362,7 +362,7 @@ def _conjugate_gradients(apply: Linear, precondition: Linear, b: Array, *, steps
     whole = dot(b, start)
 
     def unfinished(state: _State) -> Array:
-        return (state.size > (eps**2) * whole).any() & (state.step < steps)
+        return (state.size > (10 * eps) ** 2 * whole).any() & (state.step < steps)
 
     def step(state: _State) -> _State:
         image = apply(state.direction)

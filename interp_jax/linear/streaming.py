@@ -31,7 +31,7 @@ from interp_jax.core.linalg import add_row, matmul, svd
 from interp_jax.core.types import Array, ArrayLike, Numpy
 from interp_jax.linear.ridge import Moments
 
-BLOCK = 1000
+BLOCK = 2000
 """Rows that are multiplied at once: they and their products fit a CPU's cache."""
 
 
@@ -126,15 +126,18 @@ def add(sums: Running, frame: Frame, x: Array, y: Array, fold: ArrayLike, *, wei
     x = turn(frame, x)
     weighted = x if weights is None else heavy[:, None] * x
     other = jnp.concatenate([y, jnp.ones_like(y[:, :1])], 1)
-    mixed, plain = matmul(weighted.T, other), matmul((heavy[:, None] * other).T, other)
-    targets = y.shape[1]
+    plain = matmul((heavy[:, None] * other).T, other)
+    dims, targets = x.shape[1], y.shape[1]
+    right = jnp.concatenate([x, other], 1)  # one product for both: narrow ones are slow
+    parts = [matmul(weighted[:, first:last].T, right[:, first:]) for first, last in _panels(dims)]
+    mixed = jnp.concatenate([part[:, -targets - 1 :] for part in parts])
     small = (plain[-1, -1], mixed[:, -1], plain[:-1, -1], mixed[:, :-1], jnp.diag(plain)[:targets])
     high, low = [*sums.high], [*sums.low]
     for at, part in zip((0, 1, 2, 4, 5), small, strict=True):
         high[at], low[at] = _add_at(high[at], low[at], (fold,), part)
-    for first, last in _panels(x.shape[1]):
-        part = matmul(weighted[:, first:last].T, x[:, first:])
-        high[3], low[3] = _add_at(high[3], low[3], (fold, slice(first, last), slice(first, None)), part)
+    for (first, last), part in zip(_panels(dims), parts, strict=True):
+        at = fold, slice(first, last), slice(first, None)
+        high[3], low[3] = _add_at(high[3], low[3], at, part[:, : dims - first])
     return Running(Sums(*high), Sums(*low))
 
 
