@@ -52,11 +52,29 @@ class Divided(NamedTuple):
     test: Any
 
 
+def balanced(key: Key, means: Array) -> Array:
+    """Give an order of groups `[G]` in which every stretch has about as many of mean label above 1/2 as below.
+
+    Groups of one label each that are split without regard to it leave fewer of a label to one part where another has
+    more, and a sign chosen on the one is then wrong on the other more often than by chance.
+    """
+    order = jax.random.permutation(key, len(means))
+    kind = jax.nn.one_hot(jnp.sign(means[order] - 0.5).astype(jnp.int32) + 1, 3)
+    place = (jnp.cumsum(kind, 0) - 0.5) / jnp.maximum(jnp.sum(kind, 0), 1)[None]
+    return order[jnp.argsort(jnp.sum(kind * place, 1), stable=True)]
+
+
+def ends(count: int) -> tuple[int, int]:
+    """Give where the groups to train with end and where those to choose with do: even, so that labels balance."""
+    first = 2 * (count // 4)
+    return first, first + 2 * ((count - first + 2) // 4)
+
+
 def divide(order: Array, values: Array) -> Divided:
-    """Split values `[N, ...]` by an order of their groups: a half, a quarter, a quarter."""
-    count = len(order)
+    """Split values `[N, ...]` by an order of their groups: a half, a quarter, a quarter, as near as `ends` are."""
+    count, (first, second) = len(order), ends(len(order))
     by_group = values.reshape(count, len(values) // count, *values.shape[1:])[order]
-    parts = by_group[: count // 2], by_group[count // 2 : 3 * count // 4], by_group[3 * count // 4 :]
+    parts = by_group[:first], by_group[first:second], by_group[second:]
     return Divided(*(part.reshape(-1, *values.shape[1:]) for part in parts))
 
 
@@ -187,7 +205,8 @@ def planted(how: How, key: Key, x: Divided, y: Divided) -> dict[str, Array]:
 
 def one_split(how: How, count: int, key: Key, rows: Rows) -> dict[str, Array]:
     """Measure one seed on one set of pairs."""
-    order = jax.random.permutation(keys.stream(key, "split"), count)
+    order = balanced(keys.stream(key, "split"), rows.labels.reshape(count, -1).mean(1))
+    first, second = ends(count)
     y, words = divide(order, rows.labels), divide(order, rows.words)
     x = divide(order, rows.plain)
     draw = keys.stream(key, "restarts")
@@ -214,10 +233,10 @@ def one_split(how: How, count: int, key: Key, rows: Rows) -> dict[str, Array]:
         found[f"layers_{name}"] = jax.vmap(contrast.accuracy, (0, None))(signs[:, None] * every[name].test, y.test)
     sign = contrast.orientation(scores.choose[layer], y.choose)
     correct = ((sign * scores.test[layer] > 0) == (y.test == 1)).astype(jnp.float32)
-    tested = order[3 * count // 4 :]
+    tested = order[second:]
     found["by_group"] = jnp.full(count, -1.0).at[tested].set(correct.reshape(len(tested), -1).mean(1))
     last = Divided(*(by_layer(part)[-1] for part in x))
-    sizes = 3 * count // 4 - count // 2, count - 3 * count // 4
+    sizes = second - first, count - second
     return found | restarts(more, layer, y) | nulls(keys.stream(key, "null"), scores, y, sizes) | planted(
         how, keys.stream(key, "planted"), last, y
     )  # fmt: skip

@@ -29,8 +29,21 @@ def test_a_split_keeps_groups_whole_and_apart():
     order = jax.random.permutation(jax.random.key(0), GROUPS)
     parts = study.divide(order, jnp.repeat(jnp.arange(GROUPS), EACH))
     found = [set(part.tolist()) for part in parts]
-    assert [len(part) for part in parts] == [60, 30, 30]
+    assert [len(part) for part in parts] == [60, 36, 24]
     assert sum(map(len, found)) == GROUPS == len(set.union(*found))
+
+
+def test_parts_hold_as_many_of_a_label_as_of_the_other():
+    """Of groups with one label each; the share of a part would else say the opposite of that of another."""
+    for means in (np.arange(60) % 2, np.repeat([0.0, 1.0], 30), np.full(27, 0.5)):
+        for seed in range(3):
+            order = study.balanced(jax.random.key(seed), jnp.asarray(means, jnp.float32))
+            assert sorted(order.tolist()) == [*range(len(means))]
+            parts = study.divide(order, jnp.asarray(means, jnp.float32))
+            assert all(float(part.mean()) == 0.5 for part in parts)
+            assert len(parts.train) + len(parts.choose) + len(parts.test) == len(means)
+    first, second = (study.balanced(jax.random.key(seed), jnp.full(27, 0.5)).tolist() for seed in (0, 1))
+    assert first != second
 
 
 def test_the_choice_is_made_on_other_rows():
