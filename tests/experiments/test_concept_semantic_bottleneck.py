@@ -53,8 +53,8 @@ def test_the_record_is_whole(record):
     rows = record.rows
     assert set(rows["net"]) == set(experiment.ARMS)
     for what in ("accuracy", "area", "nats", "told"):
-        values = rows["value"][rows["quantity"] == what]
-        assert np.isfinite(values).all()
+        asked = (rows["quantity"] == what) & ((what != "told") | (rows["net"] != "logits"))  # 16 scenes have no levels
+        assert np.isfinite(rows["value"][asked]).all()
     begins = [rows["value"][rows["quantity"] == f"auc before {name}"] for name in scenes.CONCEPTS]
     np.testing.assert_array_equal(*(np.array([each[i : i + 2] for each in begins]) for i in (0, 2)))  # as it began
 
