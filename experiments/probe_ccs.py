@@ -1,6 +1,6 @@
 """Does contrast-consistent search find truth without labels, or whatever feature of contrast pairs is salient?
 
-    python experiments/probe_ccs.py quick     two to three minutes on two CPU cores: MiniLM, templated pairs
+    python experiments/probe_ccs.py quick     three to four minutes on two CPU cores: MiniLM, templated pairs
     python experiments/probe_ccs.py full      more pairs, restarts and splits
 
 Burns et al. (2022), Discovering Latent Knowledge in Language Models Without Supervision, on the states of MiniLM (a
@@ -58,9 +58,9 @@ class Settings(cli.Settings):
 
     seeds: int = 8
     """How many splits, each with restarts of its own."""
-    things: int = 3
+    things: int = 8
     """What is reviewed: pairs an adjective, of 60."""
-    restarts: int = 5
+    restarts: int = 3
     """Of CCS."""
     epochs: int = 1000
     """Of CCS, on all pairs."""

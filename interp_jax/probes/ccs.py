@@ -153,7 +153,8 @@ def fit(
     """Train one probe from one draw of its parameters.
 
     Args:
-        pairs: `[N, 2, D]`, floating, as the model gives them; normalised here by their own statistics.
+        pairs: `[N, 2, D]`, floating, as the model gives them; normalised here by their own statistics. Pairs of several
+            templates have to be centred by template beforehand, or the templates' words are what is found.
         key: of the initial parameters.
         weights: `[N]`, not negative; rows of weight 0 are held out of statistics and loss.
         spread: what centred sides are divided by; the paper's is nothing, so that the step size is to fit the model.

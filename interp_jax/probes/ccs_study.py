@@ -83,6 +83,16 @@ def by_layer(states: Array) -> Array:
     return jnp.moveaxis(states, 3, 0)
 
 
+def centred(x: Divided) -> Divided:
+    """Subtract from states `[N, V, 2, D]` the means of the training rows, of each paraphrase and side by itself.
+
+    The words in which a pair ends are what tells its sides apart, and they differ between paraphrases. Centred over all
+    paraphrases together, each keeps its own words' mean, and a probe that gives one ending 1 and the other 0, either
+    way round for each paraphrase, has no loss at all and knows nothing of truth.
+    """
+    return Divided(*(part - x.train.mean(0)[None] for part in x))
+
+
 def together(states: Array) -> Array:
     """Take paraphrases as pairs of their own: `[N, V, 2, D]` -> `[N V, 2, D]`."""
     return states.reshape(-1, *states.shape[2:])
@@ -95,7 +105,8 @@ def averaged(score: Array, like: Array) -> Array:
 
 def search(how: How, key: Key, x: Divided) -> tuple[ccs.Fit, Divided, Array]:
     """Train all restarts at one layer; give them, with scores `[R, n]` of each part, and tested as the peer does."""
-    spread = how.spread
+    spread, own_test = how.spread, x.test - x.test.mean(0)[None]
+    x = centred(x)
     fits = jax.vmap(lambda k: ccs.fit(together(x.train), k, spread=spread, lr=how.lr, steps=how.epochs))(
         jax.random.split(key, how.restarts)
     )
@@ -103,7 +114,9 @@ def search(how: How, key: Key, x: Divided) -> tuple[ccs.Fit, Divided, Array]:
     def scores(part: Array) -> Array:
         return jax.vmap(lambda found: averaged(ccs.credence(found, together(part)) - 0.5, part))(fits)
 
-    own = jax.vmap(lambda found: averaged(ccs.transductive(found, together(x.test), spread=spread) - 0.5, x.test))(fits)
+    own = jax.vmap(lambda found: averaged(ccs.transductive(found, together(own_test), spread=spread) - 0.5, own_test))(
+        fits
+    )
     return fits, Divided(*(scores(part) for part in x)), own
 
 
@@ -131,6 +144,7 @@ def searched(how: How, key: Key, parts: Divided) -> tuple[Divided, dict[str, Any
 
 def directions(how: How, key: Key, y: Divided, x: Divided) -> dict[str, Divided]:
     """Give the scores of directions in closed form, and of labels, at one layer: each `[n]`."""
+    x = centred(x)
     spread, flat = how.spread, together(x.train)
     starts = jax.vmap(lambda k: crc.bimodal_salience(flat, k, spread=spread))(jax.random.split(key, how.restarts))
     top = crc.top_component(flat, spread=spread)
