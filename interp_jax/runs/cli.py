@@ -64,6 +64,8 @@ class Settings:
 
 
 S = TypeVar("S", bound=Settings)
+MISSING = 69
+"""Exit code where a package or a file of data is missing: `sysexits.h`'s EX_UNAVAILABLE."""
 
 
 def main(
@@ -73,7 +75,8 @@ def main(
 
     `presets`: by name, the one for a newcomer first. `words`: the command line, by default the program's. `name`: the
     experiment's, by default the script's. Exit codes: 0 done; 1 an error of ours, said in one line (`--debug` shows
-    where); 2 a command line that cannot be read, said in one line; 130 and 143 interrupted after a commit.
+    where); MISSING for a package or a file that is not there, in one line too; 2 a command line that cannot be read;
+    130 and 143 interrupted after a commit.
     """
     words = sys.argv[1:] if words is None else list(words)
     name = name or Path(sys.argv[0]).stem
@@ -91,11 +94,11 @@ def main(
     except KeyboardInterrupt:
         _say(name, "stopped at once; run the same command to go on from the last commit")
         sys.exit(130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if settings.debug:
             raise
         _say(name, f"error: {line(error)}")
-        sys.exit(1)
+        sys.exit(MISSING if isinstance(error, FileNotFoundError | ImportError) else 1)
 
 
 def read(presets: Mapping[str, S], words: Sequence[str], name: str) -> S:

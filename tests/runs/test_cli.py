@@ -81,6 +81,17 @@ def test_our_errors_get_one_line_and_code_1(capsys):
         call("quick --no-cache --debug", run)
 
 
+@pytest.mark.parametrize("kind", [FileNotFoundError, ImportError])
+def test_what_is_missing_has_a_code_of_its_own(kind, capsys):
+    def run(settings):
+        raise kind("no tokenizers: pip install them")
+
+    with pytest.raises(SystemExit) as end:
+        call("quick --no-cache", run)
+    assert end.value.code == cli.MISSING == 69  # scripts/reproduce knows it
+    assert capsys.readouterr().err == "toy: error: no tokenizers: pip install them\n"
+
+
 def test_bad_distributed_is_said(capsys):
     with pytest.raises(SystemExit) as end:
         call("quick --no-cache --distributed everywhere", pytest.fail)
