@@ -81,12 +81,14 @@ def main(
     words = sys.argv[1:] if words is None else list(words)
     name = name or Path(sys.argv[0]).stem
     settings = read(presets, words, name)
+    missing: tuple[type[Exception], ...] = ()
     try:
         if settings.cache:
             cache.enable()
         settings.out.mkdir(parents=True, exist_ok=True)
         distributed.use_every_core()
         distributed.initialize(settings.distributed)
+        missing = (FileNotFoundError, ImportError)  # from here on it is what the experiment needs that is not there
         run(settings)
     except Interrupted:
         _say(name, "stopped by a signal after a commit; run the same command to go on")
@@ -98,7 +100,7 @@ def main(
         if settings.debug:
             raise
         _say(name, f"error: {line(error)}")
-        sys.exit(MISSING if isinstance(error, FileNotFoundError | ImportError) else 1)
+        sys.exit(MISSING if isinstance(error, missing) else 1)
 
 
 def read(presets: Mapping[str, S], words: Sequence[str], name: str) -> S:
