@@ -111,5 +111,7 @@ def _shuffled(i: Array, rounds: Array, n: int) -> Array:
         coin = _mix(jnp.maximum(x, other).astype(jnp.uint32) ^ salt) >> 31
         return jnp.where(coin == 1, other, x), None
 
-    # Unrolled: on a GPU one kernel instead of one a round.
-    return jax.lax.scan(swap_or_not, i, rounds, unroll=True)[0]
+    # Unrolled: on a GPU one kernel instead of one a round. Behind a barrier: XLA would write the rounds anew into
+    # whatever reads the rows, and each names the one before three times, so that compiling doubles a round (jax 0.12).
+    moved = jax.lax.scan(swap_or_not, i, rounds, unroll=True)[0]
+    return jax.lax.optimization_barrier(moved)
