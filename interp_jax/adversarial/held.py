@@ -22,7 +22,17 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax.adversarial import norms
-from interp_jax.adversarial.attack import UNIT, Attack, Best, Bounds, finish, guarded, region, value_and_gradient
+from interp_jax.adversarial.attack import (
+    UNIT,
+    Attack,
+    Best,
+    Bounds,
+    Region,
+    finish,
+    guarded,
+    region,
+    value_and_gradient,
+)
 from interp_jax.adversarial.norms import Norm
 from interp_jax.adversarial.objectives import Objective, Scored, scored
 from interp_jax.core import checks, keys
@@ -119,34 +129,44 @@ def held(
     complete, judged, at_x = scored(objective), guarded(holding(objective, margins), where), margins(x)
     chex.assert_rank(at_x, 1)
 
-    def pulled(d: Array, kept: Array) -> Array:
-        """Give the point on the way to x + d where all margins would hold, were they linear."""
-        crossed = (kept <= 0) & (at_x > 0)
-        share = jnp.min(jnp.where(crossed, at_x / jnp.where(crossed, at_x - kept, 1.0), 1.0), initial=1.0)
-        return where.point(d * jnp.where(share < 1, 0.99 * share, 1.0))
-
     def step(carry: tuple[Array, Best], left: Array) -> tuple[tuple[Array, Best], tuple[Array, Array]]:
         d, best = carry
         point = where.point(d)
         kept = margins(point)
-        back = pulled(d, kept)
+        back = _pulled(where, d, kept, at_x)
         seen = judged(back)
-        _, gradient, flat = value_and_gradient(complete, point)
-        slopes = jax.jacrev(margins)(point).reshape(kept.size, x.size)
-        slopes = jnp.where(jnp.isfinite(slopes), slopes, 0.0)
-        longest = jnp.asarray(step_size, x.dtype) * norms.safe_norm(norm.ascend(gradient))
-        border = SLACK * longest * jax.vmap(norms.safe_norm)(slopes)
-        moved = along(left * longest * norms.l2.ascend(gradient).reshape(-1), slopes, kept - border)
-        return (where.confine(d + moved.reshape(x.shape)), best.keep(back, seen)), (seen.value, flat)
+        longest = jnp.asarray(step_size, x.dtype)
+        moved, flat = _moved(complete, margins, point, kept, longest, left, norm)
+        return (where.confine(d + moved), best.keep(back, seen)), (seen.value, flat)
 
     begun = jnp.zeros_like(x)
     if random_start:
         begun = jax.random.uniform(keys.stream(key, "share"), (), x.dtype) * where.draw(key)
     left = 1 - jnp.arange(steps, dtype=x.dtype) / steps
     (d, best), (curve, flat) = jax.lax.scan(step, (begun, Best.none(x).keep(x, judged(x))), left)
-    last = pulled(d, margins(where.point(d)))
+    last = _pulled(where, d, margins(where.point(d)), at_x)
     seen = judged(last)
     return finish(best.keep(last, seen), last, jnp.append(curve, seen.value), flat)
+
+
+def _pulled(where: Region, d: Array, kept: Array, at_x: Array) -> Array:
+    """Give the point on the way from x to x + d, with margins `kept`, where all would hold, were they linear."""
+    crossed = (kept <= 0) & (at_x > 0)
+    share = jnp.min(jnp.where(crossed, at_x / jnp.where(crossed, at_x - kept, 1.0), 1.0), initial=1.0)
+    return where.point(d * jnp.where(share < 1, 0.99 * share, 1.0))
+
+
+def _moved(
+    objective: Objective, margins: Margins, point: Array, kept: Array, size: Array, left: Array, norm: Norm
+) -> tuple[Array, Array]:
+    """Give a step from a point with margins `kept`, of length `left size`, and whether the gradient was flat."""
+    _, gradient, flat = value_and_gradient(objective, point)
+    slopes = jax.jacrev(margins)(point).reshape(kept.size, point.size)
+    slopes = jnp.where(jnp.isfinite(slopes), slopes, 0.0)
+    longest = size * norms.safe_norm(norm.ascend(gradient))
+    border = SLACK * longest * jax.vmap(norms.safe_norm)(slopes)
+    wanted = left * longest * norms.l2.ascend(gradient).reshape(-1)
+    return along(wanted, slopes, kept - border).reshape(point.shape), flat
 
 
 def along(wanted: Array, slopes: Array, margins: Array) -> Array:

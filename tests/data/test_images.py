@@ -140,7 +140,7 @@ def script(*arguments, **extra):
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [
     ((), 2, "want the name of a data set"),
-    (("cifar",), 2, "want fashion-mnist or mnist, --from or --to; got 'cifar'"),
+    (("cifar",), 2, "want fashion-mnist, mnist or wordnet, --from or --to; got 'cifar'"),
     (("mnist", "--from"), 2, "want a folder after --from"),
     (("mnist", "fashion-mnist"), 2, "want one data set, got mnist and fashion-mnist"),
     (("mnist", "--from", "/no/such/folder"), 1, "no folder /no/such/folder"),
