@@ -28,6 +28,16 @@ LONGEST = 115
 """Years that a life may last; a longer one is a slip of the pen, as 1618 to 1857."""
 _KINDS = {"noun": "n", "verb": "v", "adj": "as", "adv": "r"}
 _YEARS = re.compile(r"\((?:(\d{1,4})-(\d{1,4})?|born (?:in )?(?:[A-Za-z][A-Za-z ]* in )?(\d{3,4}))\)")
+_QUOTED = re.compile(r'(?:^|; ?)"([^"]+)"')
+_WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*")
+_ENDINGS = {
+    "noun": (("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"),
+             ("ies", "y")),
+    "verb": (("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
+    "adj": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
+    "adv": (),
+}  # fmt: skip
+"""WordNet's rules of detachment: what an inflected word may end in, and its lemma."""
 _MARKER = re.compile(r"\((?:p|a|ip)\)$")  # where an adjective may stand
 
 
@@ -100,6 +110,59 @@ def _birth(gloss: str) -> int | None:
     if born:
         return int(born)
     return int(first) if not last or 0 < int(last) - int(first) <= LONGEST else None
+
+
+class Examples(NamedTuple):
+    """N usage examples of one word each, by text.
+
+    texts: N. start, stop: `[N]` int32, where the word stands, in characters. part: `[N]` int32, its part of speech, of
+    `PARTS`. word: `[N]` int32, its place in `words`, which are sorted: types as they stand, in lower case.
+    """
+
+    texts: tuple[str, ...]
+    start: Numpy
+    stop: Numpy
+    part: Numpy
+    word: Numpy
+    words: tuple[str, ...]
+
+
+def examples(folder: str | os.PathLike | None = None) -> Examples:
+    """Read the usage examples quoted in glosses, each with a word whose part of speech is its synset's: 41,187 in 3.1.
+
+    The word is a lemma of the synset, of small letters only, or becomes one by one of the rules of detachment of
+    morphy(7WN) for the part of speech ("respiring" of "respire"; irregular forms and doubled consonants are missed). An
+    example with two such words, or none, is left out, and so is one that glosses of different parts of speech quote for
+    the same word. Many examples of adjectives are phrases of two words.
+
+    Raises:
+        FileNotFoundError, ValueError: as `synsets` does.
+    """
+    found = defaultdict(set)
+    for part in PARTS:
+        for each in synsets(part, folder):
+            lemmas = {word for word in each.words if word.isalpha() and word.islower()}
+            for text in _QUOTED.findall(each.gloss):
+                places = [place for place in _WORD.finditer(text) if lemmas & _lemmas(place.group().lower(), part)]
+                if len(places) == 1:
+                    found[text, *places[0].span()].add(part)
+    kept = [(*at, PARTS.index(min(parts))) for at, parts in sorted(found.items()) if len(parts) == 1]
+    if not kept:
+        raise ValueError("want glosses that quote examples, got none")
+    types = [text[start:stop].lower() for text, start, stop, _ in kept]
+    words = sorted(set(types))
+    numbers = {word: number for number, word in enumerate(words)}
+    start, stop, part = np.array([row[1:] for row in kept], np.int32).T
+    return Examples(
+        tuple(row[0] for row in kept), start, stop, part, np.array([numbers[each] for each in types], np.int32),
+        tuple(words),
+    )  # fmt: skip
+
+
+def _lemmas(word: str, part: str) -> set[str]:
+    """Give what a word may be a form of, itself included."""
+    cut = {word[: -len(end)] + instead for end, instead in _ENDINGS[part] if word.endswith(end) and word != end}
+    return cut | {word}
 
 
 def synsets(part: str, folder: str | os.PathLike | None = None) -> list[Synset]:

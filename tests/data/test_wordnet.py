@@ -141,8 +141,37 @@ def test_one_person_of_two_synsets_stands_once(write):
         wordnet.births(write("noun", POET))
 
 
+def test_examples_have_one_word_of_a_known_part_of_speech(write):
+    write(
+        "noun",
+        (18, "n", ("poet", "bard"), [], "", 'writes; "the Poets sang all night"; "a bard and poet"; "no such word"'),
+        (6, "n", ("box",), [], "", 'holds "a thing" or two; "two boxes full"'),
+        (6, "n", ("run",), [], "", '"a long run"; "they run"'),
+        (6, "n", ("New_York",), [], "", '"in New York"'),
+    )  # fmt: skip
+    write("verb", (30, "v", ("run", "respire"), [], "", '"they run"; "he was respiring"; "a run run"'))
+    write("adj", (0, "s", ("large(a)",), [], "", 'more; "a larger house"- Homer; "an enlarged one"'))
+    folder = write("adv", (2, "r", ("fast",), [], "", 'how; "ran fast"; "faster still"'))
+    found = wordnet.examples(folder)
+    rows = zip(found.texts, found.start, found.stop, found.part, found.word, strict=True)
+    read = {(text, text[a:b], wordnet.PARTS[part], found.words[word]) for text, a, b, part, word in rows}
+    assert read == {
+        ("the Poets sang all night", "Poets", "noun", "poets"), ("two boxes full", "boxes", "noun", "boxes"),
+        ("a long run", "run", "noun", "run"), ("he was respiring", "respiring", "verb", "respiring"),
+        ("a larger house", "larger", "adj", "larger"), ("ran fast", "fast", "adv", "fast"),
+    }  # fmt: skip
+    assert [*found.texts] == sorted(found.texts)
+    write("verb", (30, "v", ("run",), [], "", "run"))
+    write("noun", POET[:5] + ("a poet",))
+    for part, kind in (("adj", "a"), ("adv", "r")):
+        write(part, (0, kind, ("word",), [], "", "what is said"))
+    with pytest.raises(ValueError, match="want glosses that quote examples"):
+        wordnet.examples(folder)
+
+
 def real():
-    return pytest.mark.skipif(not images.find("wordnet").is_dir(), reason="run scripts/data wordnet first")
+    there = all((images.find("wordnet") / f"data.{part}").is_file() for part in wordnet.PARTS)
+    return pytest.mark.skipif(not there, reason="run scripts/data wordnet first")
 
 
 @real()
@@ -159,6 +188,20 @@ def test_the_real_people():
         1844,
     )
     assert np.isin([found.callings.index(name) for name in ("poet", "physicist")], found.calling).all()
+
+
+@real()
+@pytest.mark.slow
+def test_the_real_examples():
+    found = wordnet.examples()
+    assert 40_000 < len(found.texts) < 42_000
+    assert (np.bincount(found.part) > [9_000, 9_000, 17_000, 3_500]).all()
+    at = found.texts.index("The patient is respiring")
+    assert (found.texts[at][found.start[at] : found.stop[at]], found.part[at]) == ("respiring", 1)
+    kinds = {}
+    for word, part in zip(found.word.tolist(), found.part.tolist(), strict=True):
+        kinds.setdefault(word, set()).add(part)
+    assert sum(len(each) > 1 for each in kinds.values()) > 1_500
 
 
 def script(*arguments):
