@@ -54,6 +54,24 @@ def test_plain_features_are_shorter_than_hidden_ones_and_noise_is_not() -> None:
     assert lengths[2] > 50 * np.log2(3)
 
 
+@pytest.mark.parametrize("alpha", [1e-2, 1.0])
+def test_a_first_block_of_one_row_leaves_every_block_finite(alpha: float) -> None:
+    """As the paper's shares of 1,000 examples do: probes are fitted to rows of one class first, or to one row."""
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 3, 64)
+    x = jnp.asarray(np.eye(3)[y] + rng.normal(size=(64, 3)), jnp.float32)
+    ends = (1, 2, 4, 8, 64)
+    find = jax.jit(lambda x, y, key: description.online(controls.softmax(3, alpha), x, y, key, ends=ends, classes=3))
+    for seed in range(4):
+        key = jax.random.key(seed)
+        blocks = np.asarray(find(x, jnp.asarray(y), key).blocks)
+        order = sent(y, key)
+        # The probe of one row knows one class, and gives it all: (1 q + 1/2) / (1 + 3/2).
+        assert blocks[1] == pytest.approx(-np.log2((float(order[0] == order[1]) + 0.5) / 2.5), rel=1e-4)
+        assert np.isfinite(blocks).all()
+        assert (blocks > 0).all()
+
+
 def test_it_is_a_proper_code() -> None:
     rng = np.random.default_rng(2)
     x, y = jnp.asarray(rng.normal(size=(50, 2)), jnp.float32), rng.integers(0, 3, 50)
