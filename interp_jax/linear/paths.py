@@ -25,7 +25,7 @@ from interp_jax.core.linalg import add_row, centre_rows, compress_rows, eigh, ma
 from interp_jax.core.types import Array, Key, Numpy
 from interp_jax.linear import streaming
 from interp_jax.linear.fits import LinearFit, seal
-from interp_jax.linear.ridge import Moments
+from interp_jax.linear.ridge import Moments, join
 
 Linear = Callable[[Array], Array]
 
@@ -301,23 +301,6 @@ def leave_out(parts: Moments) -> tuple[Moments, Moments]:
     whole, before = jax.lax.scan(add, none, parts)
     after = jax.lax.scan(add, none, parts, reverse=True)[1]
     return whole, jax.vmap(join)(before, after)
-
-
-def join(a: Moments, b: Moments) -> Moments:
-    """Give the moments of two sets of rows together (Chan, Golub and LeVeque 1983, eq. 2.1); either may be empty."""
-    total = a.total + b.total
-    share = b.total / jnp.where(total > 0, total, 1)
-    x, y = b.centre - a.centre, b.level - a.level
-    heavy = a.total * share
-    return Moments(
-        total=total,
-        centre=a.centre + share * x,
-        rest=jnp.zeros_like(x),
-        level=a.level + share * y,
-        square=a.square + b.square + heavy * x[:, None] * x[None, :],
-        cross=a.cross + b.cross + heavy * x[:, None] * y[None, :],
-        spread=a.spread + b.spread + heavy * y * y,
-    )
 
 
 def _solve(stats: Moments, alphas: Array, known: Known) -> tuple[Array, Array]:

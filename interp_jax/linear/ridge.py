@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from interp_jax.core import linalg
 from interp_jax.core.checks import not_negative
-from interp_jax.core.linalg import add_row, centre_rows, compress_rows, eigh, matmul
+from interp_jax.core.linalg import centre_rows, compress_rows, eigh, matmul
 from interp_jax.core.types import Array, ArrayLike
 from interp_jax.linear.fits import LinearFit, prepare, seal
 
@@ -157,32 +157,37 @@ def moments(x: Array, y: Array, *, weights: Array | None = None) -> Moments:
     return Moments(total, centre, rest, level + more, matmul(heavy.T, x), matmul(heavy.T, y), matmul(weights, y**2))
 
 
+def join(a: Moments, b: Moments) -> Moments:
+    """Give the moments of two sets of rows together (Chan, Golub and LeVeque 1983, eq. 2.1); either may be empty."""
+    total = a.total + b.total
+    share = b.total / jnp.where(total > 0, total, 1)
+    x, y = (b.centre - a.centre) + (b.rest - a.rest), b.level - a.level
+    move = a.rest + share * x
+    centre = a.centre + move
+    heavy = a.total * share
+    return Moments(
+        total=total,
+        centre=centre,
+        rest=(a.centre - centre) + move,
+        level=a.level + share * y,
+        square=a.square + b.square + heavy * x[:, None] * x[None, :],
+        cross=a.cross + b.cross + heavy * x[:, None] * y[None, :],
+        spread=a.spread + b.spread + heavy * y * y,
+    )
+
+
 def combine(parts: Moments, keep: Array) -> Moments:
-    """Give the moments of several sets of rows together (Chan, Golub and LeVeque 1983, eq. 2.1).
+    """Give the moments of several sets of rows together, NaN if there are none; no sum is subtracted, so none cancels.
 
     parts: moments stacked along a leading axis `[P]`. keep: `[P]`, 1 for the parts to use: row i of `1 - eye(P)` is
-    the training set of fold i. No sum is subtracted, so none cancels.
+    the training set of fold i.
     """
     chex.assert_rank([parts.total, keep], 1)
     chex.assert_equal_shape([parts.total, keep])
-    weights = jnp.where(keep > 0, parts.total, 0)
-    safe = jax.tree.map(lambda part: jnp.where(jnp.reshape(keep > 0, (-1,) + (1,) * (part.ndim - 1)), part, 0), parts)
-    share = weights / jnp.sum(weights)
-    _, centre, _ = centre_rows(safe.centre, weights)
-    x = add_row(safe.centre, -centre) + safe.rest
-    rest = matmul(share, x)
-    x = add_row(x, -rest)
-    y, level, more = centre_rows(safe.level, weights)
-    heavy = weights[:, None] * x
-    return Moments(
-        total=jnp.sum(weights),
-        centre=centre,
-        rest=rest,
-        level=level + more,
-        square=jnp.sum(safe.square, 0) + matmul(heavy.T, x),
-        cross=jnp.sum(safe.cross, 0) + matmul(heavy.T, y),
-        spread=jnp.sum(safe.spread, 0) + matmul(weights, y**2),
-    )
+    kept = jax.tree.map(lambda part: jnp.where(jnp.reshape(keep > 0, (-1,) + (1,) * (part.ndim - 1)), part, 0), parts)
+    none = jax.tree.map(lambda part: jnp.zeros_like(part[0]), parts)
+    found = jax.lax.scan(lambda so_far, part: (join(so_far, part), None), none, kept)[0]
+    return jax.tree.map(lambda part: jnp.where(found.total > 0, part, jnp.nan), found)
 
 
 def fit_moments(stats: Moments, alpha: ArrayLike) -> LinearFit:
