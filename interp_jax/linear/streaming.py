@@ -11,7 +11,7 @@ of two columns are wrong by roundings of the columns' own sizes, and all columns
 along any other axis is at most about `trace / rank`, whatever the features. What is added is added in two parts, high
 and low, so that long streams lose nothing.
 
-Sums in one frame add up: over blocks, devices (`jax.lax.psum` of both parts) and hosts. A poor frame costs digits, and
+Sums in one frame add up: over blocks, devices and hosts. A poor frame costs digits, and
 never more than plain sums would.
 """
 
@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from interp_jax.core import checks
+from interp_jax.core import checks, hosts
 from interp_jax.core.linalg import add_row, matmul, svd
 from interp_jax.core.types import Array, ArrayLike, Numpy
 from interp_jax.linear.ridge import Moments
@@ -248,18 +248,38 @@ def gather(
 ) -> Moments:
     """Reduce blocks from disk to the moments of each fold; `paths.from_moments` finds the path.
 
+    Of several processes each gives blocks of its own, perhaps none, and all get the moments of all rows, in the frame
+    of process 0.
+
     Args:
         blocks: `(x [B, D], y [B, K], assigned [B])`, B and the float type as they come. (What `np.memmap` has read
             counts as resident memory until it is closed: read with `np.fromfile`, or from a store.)
         frame: `make_frame` of a sample of all rows, not of the first where rows have an order.
         folds: how many.
         chunk: rows of one step, over all devices, in float32 on them; the last is filled up.
-        mesh: devices that share the rows of a step, along its one axis. By default one device.
+        mesh: devices of this process that share the rows of a step, along its one axis. By default one device.
 
-    Raises ValueError for a row that is not finite or has no such fold.
+    Raises ValueError for a row that is not finite or has no such fold, on every process.
     """
     checks.whole(1, chunk=chunk)
-    mesh = Mesh(np.array(jax.devices()[:1]), ("rows",), axis_types=(AxisType.Auto,)) if mesh is None else mesh
+    mesh = Mesh(np.array(jax.local_devices()[:1]), ("rows",), axis_types=(AxisType.Auto,)) if mesh is None else mesh
+    frame = jax.tree.map(lambda leaf: jnp.asarray(hosts.gather(leaf)[0]), frame)
+    wrong, local = "", None
+    try:
+        local = _local(blocks, frame, folds, chunk, mesh)
+    except ValueError as error:
+        wrong = str(error)
+    if wrong := hosts.trouble(wrong):
+        raise ValueError(wrong)
+    every = jax.tree.map(hosts.gather, local)
+    sums = reduce(merge, [jax.tree.map(lambda a, i=i: jnp.asarray(a[i]), every) for i in range(jax.process_count())])
+    if not jnp.sum(sums.high.total) > 0:
+        raise ValueError("want at least one row, got no blocks")
+    return fold_moments(sums)
+
+
+def _local(blocks: Iterable[tuple[Numpy, Numpy, Numpy]], frame: Frame, folds: int, chunk: int, mesh: Mesh) -> Running:
+    """Give the sums of this process's blocks, as numpy."""
     rows = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
     chunk = -(-chunk // mesh.size) * mesh.size
     step = jax.jit(_add_shares(mesh), donate_argnums=0)
@@ -267,10 +287,9 @@ def gather(
     sums = jax.device_put(empties, rows)
     for part in _chunks(blocks, frame, folds, chunk):
         sums = jax.block_until_ready(step(sums, frame, *jax.device_put(part, rows)))
-    local = jax.tree.map(np.asarray, sums)
-    return fold_moments(
-        reduce(merge, [jax.tree.map(lambda a, i=i: jnp.asarray(a[i]), local) for i in range(mesh.size)])
-    )
+    parts = jax.tree.map(np.asarray, sums)
+    total = reduce(merge, [jax.tree.map(lambda a, i=i: jnp.asarray(a[i]), parts) for i in range(mesh.size)])
+    return jax.tree.map(np.asarray, total)
 
 
 def _add_shares(mesh: Mesh) -> Callable[..., Running]:
@@ -302,5 +321,3 @@ def _chunks(blocks: Iterable[tuple[Numpy, Numpy, Numpy]], frame: Frame, folds: i
             part = x[at : at + chunk].astype(dtype), y[at : at + chunk].astype(dtype), assigned[at : at + chunk]
             filled = [np.pad(leaf, [(0, short)] + [(0, 0)] * (leaf.ndim - 1)) for leaf in part] if short else part
             yield *filled, (np.arange(chunk) < chunk - short).astype(dtype)
-    if not seen:
-        raise ValueError("want at least one row, got no blocks")

@@ -30,8 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from interp_jax.core import hosts
 from interp_jax.core.types import PyTree
-from interp_jax.runs import agree, digest, seal
+from interp_jax.runs import digest, seal
 from interp_jax.runs.errors import CheckpointError, SaveError, StoreError
 
 _TEMPORARY, _OLD = "orbax-checkpoint-tmp", ".old-"
@@ -155,7 +156,7 @@ def read(root: Path, step: int, target: PyTree | None, chain: str | None = None)
         trouble = f"{where}: {_suspect(folder, error)} is damaged: {line(error)}"
     if trouble:
         _sweep()
-    if trouble := agree.trouble(trouble):
+    if trouble := hosts.trouble(trouble):
         raise CheckpointError(trouble)
     for path, mark in digest.fingerprints(arrays).items():
         if leaves[path][0] != mark:

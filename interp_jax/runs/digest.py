@@ -22,8 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from interp_jax.core import hosts
 from interp_jax.core.types import Numpy, PyTree
-from interp_jax.runs import agree
 
 _BLOCK = 1 << 15  # words: two buffers of 256 KiB stay in a core's cache
 _STRIDE = 0x9E3779B97F4A7C15  # odd, so that index -> index * K is a bijection too
@@ -48,7 +48,7 @@ def fingerprints(tree: PyTree) -> dict[str, str]:
     """
     named = leaves(tree)
     sums = np.asarray([_local_sum(leaf, path) for path, leaf in named], np.uint64)
-    pairs = agree.gather(sums.view(np.uint32))  # JAX without x64 would drop the high halves of 64-bit words
+    pairs = hosts.gather(sums.view(np.uint32))  # JAX without x64 would drop the high halves of 64-bit words
     totals = np.ascontiguousarray(pairs).view(np.uint64).sum(axis=0, dtype=np.uint64)
     return {
         path: "none" if leaf is None else f"{int(total):016x}"

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from interp_jax.core import checks
+from interp_jax.core import checks, hosts
 from interp_jax.core.types import PyTree
-from interp_jax.runs import agree
 from interp_jax.runs import progress as progress_
 from interp_jax.runs.chain import Chain
 from interp_jax.runs.parts import ALL, Part
@@ -131,7 +130,7 @@ def _strong(state: PyTree) -> PyTree:
 
 def _agreed(due: bool, reason: int) -> tuple[bool, int]:
     """Settle between processes whether to save (process 0's clock) and whether to leave (anybody's reason)."""
-    rows = agree.gather(np.asarray([due, reason], np.int32))
+    rows = hosts.gather(np.asarray([due, reason], np.int32))
     reasons = rows[:, 1]
     return bool(rows[0, 0]), int(reasons[np.flatnonzero(reasons)[0]]) if reasons.any() else 0
 

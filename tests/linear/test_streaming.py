@@ -123,6 +123,36 @@ def test_four_devices_share_the_rows():
     processes.run(SHARDED, devices=4)
 
 
+HOSTS = """
+import sys, jax, numpy as np
+from interp_jax.runs import distributed
+distributed.initialize(sys.argv[1])
+from tests.linear import test_streaming as t
+from interp_jax.linear import streaming
+x, y, assigned = t.problem()
+own, view = np.arange(len(x)) % 5 == 3, t.frame()
+own = ~own if jax.process_index() else own
+if jax.process_index():
+    view = view._replace(origin=view.origin + 1)
+found = streaming.gather(t.cut((x[own], y[own], assigned[own]), [60]), view, t.FOLDS, chunk=64)
+whole = streaming.gather(t.cut((x, y, assigned), [60]) if jax.process_index() else [], view, t.FOLDS, chunk=64)
+for a, b in zip(found, whole):
+    np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * float(abs(b).max()) + 1e-12)
+np.testing.assert_array_equal(found.total, np.bincount(assigned))
+try:
+    streaming.gather([(x * np.nan, y, assigned)] if jax.process_index() else [], view, t.FOLDS)
+except ValueError as error:
+    sys.stdout.write(f"{error}")
+"""
+
+
+def test_two_processes_add_up_the_rows_that_each_has_read():
+    port = processes.free_port()
+    children = [processes.start(HOSTS, f"127.0.0.1:{port},2,{i}") for i in range(2)]
+    said = [processes.finish(child) for child in children]
+    assert all("process 1: want finite rows in folds 0 to 2, got one that is not: 0" in text for text in said)
+
+
 def test_bad_blocks_are_named():
     x, y, assigned = problem()
     view = frame()

@@ -8,6 +8,7 @@ import sys
 import jax
 import pytest
 
+from interp_jax.core import hosts
 from interp_jax.runs import agree, digest, progress
 from interp_jax.runs.driver import drive
 from interp_jax.runs.errors import StoreError
@@ -75,7 +76,7 @@ def test_two_processes_agree_on_the_unit_to_fall_back_to(tmp_path):
 def test_agreement_of_one_is_free():
     assert agree.first(lambda: "text") == "text"
     assert agree.share("text") == "text"
-    assert agree.trouble("") == ""
+    assert hosts.trouble("") == ""
     with pytest.raises(StoreError, match="no"):
         agree.first(fail)
 
