@@ -1,9 +1,10 @@
-"""Supervised probes that are not one linear fit: a net of one hidden layer, and few neurons at a time.
+"""Supervised probes that are not one linear fit: nets of one hidden layer, of values or classes; few neurons at a time.
 
 Linear ones are in `linear`: `paths` (ridge and its penalty), `logistic`, `elastic_net`, `discriminant` (mass-mean,
 LDA).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -15,7 +16,7 @@ from interp_jax.core import checks, keys
 from interp_jax.core.linalg import add_row, matmul
 from interp_jax.core.types import Array, ArrayLike, Key, PyTree
 from interp_jax.data.streams import epoch_indices
-from interp_jax.linear import ridge, sparse
+from interp_jax.linear import logistic, ridge, sparse
 from interp_jax.linear.fits import predict as predict_linear
 from interp_jax.linear.fits import r2
 from interp_jax.train.trainer import TrainState, trainer
@@ -79,34 +80,80 @@ def fit_mlp(
         patience: epochs without improvement before the stop.
         batch: rows a step.
     """
-    checks.whole(1, hidden=hidden, epochs=epochs, patience=patience, batch=batch)
     probe, given, test = _standardised(x, y, held)
-    batch = min(batch, len(x))
+    how = _How(_squared, hidden, epochs, patience, batch)
+    return _train(how, probe, given, test, key, weight_decay, lr)
+
+
+def fit_mlp_softmax(
+    x: Array,
+    y: Array,
+    held: tuple[Array, Array],
+    key: Key,
+    *,
+    weight_decay: Array | float,
+    classes: int,
+    lr: Array | float = 1e-3,
+    hidden: int = 256,
+    epochs: int = 20,
+    patience: int = 3,
+    batch: int = 128,
+) -> tuple[MLP, MLPInfo]:
+    """Fit a net of one hidden layer to classes `y [N]`; its outputs are logits, its loss is the log loss in nats.
+
+    With relu and Adam it is the MLP-1 of Hewitt and Liang (2019), who anneal the step size until loss on other rows no
+    longer falls; here such rows stop the training. Arguments are `fit_mlp`'s; levels are 0 and spreads 1.
+    """
+    checks.whole(2, classes=classes)
+    chex.assert_rank([y, held[1]], 1)
+    rows = (x, jnp.zeros((len(x), classes), x.dtype)), (held[0], jnp.zeros((len(held[0]), classes), x.dtype))
+    probe, given, test = _standardised(*rows[0], rows[1])
+    how = _How(_log_loss, hidden, epochs, patience, batch)
+    return _train(how, probe, (given[0], y), (test[0], held[1]), key, weight_decay, lr)
+
+
+class _How(NamedTuple):
+    """What a program of training is made of."""
+
+    loss: Callable[[Array, Array], Array]
+    hidden: int
+    epochs: int
+    patience: int
+    batch: int
+
+
+def _train(
+    how: _How, probe: MLP, given: tuple[Array, Array], test: tuple[Array, Array], key: Key, decay: Array | float,
+    lr: Array | float,
+) -> tuple[MLP, MLPInfo]:  # fmt: skip
+    """Train a net on standardised rows, and keep its params where the loss on the others is least."""
+    checks.whole(1, hidden=how.hidden, epochs=how.epochs, patience=how.patience, batch=how.batch)
+    count, batch = len(given[0]), min(how.batch, len(given[0]))
 
     def draw(data: PyTree, key: Key, t: Array) -> PyTree:
-        rows = epoch_indices(key, t, len(x), batch)
+        rows = epoch_indices(key, t, count, batch)
         return jax.tree.map(lambda leaf: leaf[rows], data)
 
     run = trainer(
-        lambda key: _init(key, x.shape[1], hidden, given[1].shape[1], x.dtype),
-        lambda params, rows, _: (_loss(params, rows), {}),
+        lambda key: _init(key, given[0].shape[1], how.hidden, len(probe.spread), given[0].dtype),
+        lambda params, rows, _: (how.loss(_net(params, rows[0]), rows[1]), {}),
         draw,
-        optax.adamw(lr, weight_decay=weight_decay),
+        optax.adamw(lr, weight_decay=decay),
     )
-    steps = -(-len(x) // batch)
+    steps = -(-count // batch)
 
     def epoch(state: _Stopping, number: Array) -> tuple[_Stopping, Array]:
-        going = state.waited < patience
+        going = state.waited < how.patience
         trained = jax.lax.scan(lambda s, t: run.step(s, given, t), state.run, number * steps + jnp.arange(steps))[0]
-        loss = _loss(trained.params, test)
+        loss = how.loss(_net(trained.params, test[0]), test[1])
         better = going & (loss < state.loss)
         best = jax.tree.map(lambda a, b: jnp.where(better, a, b), trained.params, state.best)
         waited = jnp.where(better, 0, state.waited + 1)
         return _Stopping(trained, best, jnp.where(better, loss, state.loss), waited), jnp.where(going, loss, jnp.nan)
 
     first = run.init(key)
-    start = _Stopping(first, first.params, jnp.full((), jnp.inf, x.dtype), jnp.int32(0))
-    last, losses = jax.lax.scan(epoch, start, jnp.arange(epochs))
+    start = _Stopping(first, first.params, jnp.full((), jnp.inf, given[0].dtype), jnp.int32(0))
+    last, losses = jax.lax.scan(epoch, start, jnp.arange(how.epochs))
     return probe._replace(params=last.best), MLPInfo(jnp.where(jnp.isinf(last.loss), jnp.nan, last.loss), losses)
 
 
@@ -152,8 +199,12 @@ def _net(params: dict[str, Array], x: Array) -> Array:
     return add_row(matmul(jax.nn.relu(add_row(matmul(x, params["a"]), params["b"])), params["c"]), params["d"])
 
 
-def _loss(params: dict[str, Array], rows: tuple[Array, Array]) -> Array:
-    return jnp.mean((_net(params, rows[0]) - rows[1]) ** 2)
+def _squared(outputs: Array, y: Array) -> Array:
+    return jnp.mean((outputs - y) ** 2)
+
+
+def _log_loss(outputs: Array, y: Array) -> Array:
+    return -jnp.mean(logistic.log_likelihood(outputs, y))
 
 
 def k_sparse(x: Array, y: Array, assigned: Array, *, folds: int, most: int, alpha: ArrayLike = 0.0) -> Array:

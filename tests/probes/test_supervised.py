@@ -51,6 +51,25 @@ def test_the_params_are_those_of_the_least_held_out_loss(fitted):
     np.testing.assert_allclose(info.loss, np.nanmin(info.losses, -1), rtol=1e-6)
 
 
+def test_classes_that_no_linear_probe_tells_apart():
+    """Exclusive or: a linear probe is right on half of it."""
+    x, x_held, x_new = (rows(seed)[0] for seed in range(3))
+    y, held, new = ((each[:, 0] * each[:, 1] > 0).astype(jnp.int32) for each in (x, x_held, x_new))
+    fit = jax.jit(
+        lambda key: supervised.fit_mlp_softmax(
+            50 + 10 * x, y, (50 + 10 * x_held, held), key, classes=2, weight_decay=0.0, lr=1e-2, **SETTINGS
+        )
+    )
+    probe, info = fit(jax.random.key(0))
+    logits = supervised.predict(probe, 50 + 10 * x_new)
+    assert logits.shape == (512, 2)
+    assert jnp.mean(jnp.argmax(logits, 1) == new) > 0.9
+    p = np.exp(np.asarray(supervised.predict(probe, 50 + 10 * x_held), np.float64))
+    p = p[np.arange(512), np.asarray(held)] / p.sum(1)
+    assert float(info.loss) == pytest.approx(-np.log(p).mean(), rel=1e-3)
+    assert float(info.loss) == pytest.approx(np.nanmin(info.losses), rel=1e-6)
+
+
 def test_training_stops_after_patience_epochs_without_improvement():
     x, y = rows(0, 64)
     noise = jax.random.normal(jax.random.key(5), y.shape)
