@@ -65,6 +65,24 @@ def encode(tokenizer: Any, texts: Sequence[str], window: int) -> list[list[int]]
     return rows
 
 
+def located(
+    tokenizer: Any, texts: Sequence[str], start: Sequence[int] | Numpy, stop: Sequence[int] | Numpy, window: int
+) -> tuple[list[list[int]], list[list[bool]]]:
+    """Give the token ids of each text, as `encode` does, and which tokens hold characters `start` to `stop`.
+
+    Raises:
+        ValueError: as `encode`; a text in which no token holds any of them, by number.
+    """
+    rows = encode(tokenizer, texts, window)
+    inside = [
+        [begin < last and end > first and begin < end for begin, end in each.offsets]
+        for each, first, last in zip(tokenizer.encode_batch(list(texts)), start, stop, strict=True)
+    ]
+    if lost := [number for number, row in enumerate(inside) if not any(row)]:
+        raise ValueError(f"want a token between the characters named, got none in text {lost[0]}")
+    return rows, inside
+
+
 def pad(rows: Sequence[Sequence[int] | Numpy], length: int) -> Text:
     """Stack token ids as a batch of texts, `[N, length]`, padded with zeros at the end.
 

@@ -30,6 +30,19 @@ def test_a_tokenizer_neither_cuts_nor_pads(tmp_path):
         text.tokenizer(tmp_path)
 
 
+def test_the_tokens_of_a_word(tmp_path):
+    pytest.importorskip("tokenizers")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    found = text.tokenizer(tmp_path)
+    both = ["Lagos", "portos x lagos porto"]
+    rows, inside = text.located(found, both, [0, 0], [5, 6], 8)
+    assert rows == text.encode(found, both, 8)
+    assert inside == [[False, True, False], [False, True, True, False, False, False, False]]
+    assert text.located(found, both[1:], [9], [14], 8)[1] == [[False] * 4 + [True] + [False] * 2]
+    with pytest.raises(ValueError, match="want a token between the characters named, got none in text 1"):
+        text.located(found, both, [0, 8], [5, 9], 8)
+
+
 def test_no_tokenizer(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"no tokenizer.json in"):
         text.tokenizer(tmp_path)
