@@ -151,9 +151,7 @@ def capture(
     """
     checks.whole(1, group=group, tokens=tokens)
     plan = _plan(rows, lengths, group, by_token)
-    shards = 1 if mesh is None else mesh.shape[TEXTS]
-    if group % shards:
-        raise ValueError(f"want a group that the devices along {TEXTS!r} divide, got {group=} and {shards}")
+    shards = _shards(group, mesh)
     root, like = Path(path).expanduser().absolute(), _like(features, params, plan)
     closed = jax.make_jaxpr(features)(params, _abstract(int(plan.tops[0])))
     config = {
@@ -179,18 +177,19 @@ def capture(
 
 def collect(
     features: Features, params: PyTree, rows: Sequence[Sequence[int]], *, lengths: int | Sequence[int] = 8,
-    group: int = 256, tokens: int = 1024,
+    group: int = 256, tokens: int = 1024, mesh: Mesh | None = None,
 ) -> dict[str, Numpy]:  # fmt: skip
     """Compute pooled features of N texts as `capture` does, but into memory: `{name: [N, ...]}`, in the order given.
 
     A second call with the same function, for other parameters say, compiles nothing. Arguments are `capture`'s.
     """
     checks.whole(1, group=group, tokens=tokens)
-    plan = _plan(rows, lengths, min(group, len(rows) or 1), False)
+    shards = _shards(group, mesh)
+    plan = _plan(rows, lengths, min(group, -(-len(rows) // shards) * shards or 1), False)
     made = {
         name: np.empty((plan.rows, *leaf.shape), leaf.dtype) for name, leaf in _like(features, params, plan).items()
     }
-    how, params = _How(features, tokens, None, False), _placed(params, None)
+    how, params = _How(features, tokens, mesh, False), _placed(params, mesh)
     for unit in range(len(plan.tops)):
         places = plan.index.order[unit * plan.group : (unit + 1) * plan.group]
         for name, values in _unit(how, params, plan.texts(unit)).items():
@@ -284,6 +283,14 @@ def _plan(rows: Sequence[Sequence[int]], lengths: int | Sequence[int], group: in
     )
 
 
+def _shards(group: int, mesh: Mesh | None) -> int:
+    """Count the devices that share a group."""
+    shards = 1 if mesh is None else mesh.shape[TEXTS]
+    if group % shards:
+        raise ValueError(f"want a group that the devices along {TEXTS!r} divide, got {group=} and {shards}")
+    return shards
+
+
 def _abstract(length: int) -> Text:
     return Text(jax.ShapeDtypeStruct((length,), jnp.int32), jax.ShapeDtypeStruct((length,), jnp.bool))
 
@@ -308,8 +315,11 @@ def _like(features: Features, params: PyTree, plan: _Plan) -> dict[str, jax.Shap
 
 
 def _placed(params: PyTree, mesh: Mesh | None) -> PyTree:
-    """Put parameters on the device once, not unit by unit."""
-    return params if mesh else jax.tree.map(jnp.asarray, params)
+    """Put parameters on the devices once, not unit by unit; on those of several processes each program puts them."""
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, params)
+    own = all(device.process_index == jax.process_index() for device in mesh.devices.flat)
+    return jax.device_put(params, NamedSharding(mesh, P())) if own else params
 
 
 def _chunk(rows: int, leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:

@@ -241,6 +241,25 @@ def test_two_processes_store_what_one_does(tmp_path, pooled, by_token, tokens):
     agrees(tmp_path / "a", by_token if tokens else pooled)
 
 
+COLLECTED = """
+import jax, numpy as np
+from jax.sharding import AxisType
+from interp_jax.runs.capture import TEXTS, collect
+from tests.runs import capturing
+mesh = jax.make_mesh((4,), (TEXTS,), axis_types=(AxisType.Auto,))
+for rows in (capturing.rows(), capturing.rows()[:3]):
+    plain, shared = (
+        collect(capturing.pooled, capturing.params(), rows, group=4, lengths=3, tokens=24, mesh=m) for m in (None, mesh)
+    )
+    for name in plain:
+        np.testing.assert_allclose(shared[name], plain[name], rtol=1e-5, atol=1e-5)
+"""
+
+
+def test_many_devices_collect_what_one_does():
+    processes.run(COLLECTED, devices=4)
+
+
 def test_precision_is_full(tmp_path):
     """A product of float32 is not rounded to bfloat16 on the way, whatever the default."""
     seen = []
