@@ -53,3 +53,18 @@ def entropy(y: np.ndarray) -> float:
     """Give the log loss of the best constant."""
     rate = y.astype(float).mean()
     return float(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate))
+
+
+def peer(x: np.ndarray, z: np.ndarray, tolerance: float = 0.01) -> tuple[np.ndarray, float]:
+    """Give P of concept-erasure 0.2.4 (without shrinkage) for one column z in its own units, and its singular value.
+
+    There it is compared with `svd_tol`, .01 by default, and a direction that is not larger is left as it is.
+    """
+    n = len(x)
+    about = x - x.mean(0)
+    values, vectors = linalg.eigh(about.T @ about / n)
+    whiten = (vectors / np.sqrt(values)) @ vectors.T
+    colour = (vectors * np.sqrt(values)) @ vectors.T
+    left, sizes, _ = linalg.svd(whiten @ (about.T @ (z - z.mean()) / n)[:, None], full_matrices=False)
+    left = left * (sizes > tolerance)
+    return np.eye(x.shape[1]) - colour @ left @ left.T @ whiten, float(sizes[0])
