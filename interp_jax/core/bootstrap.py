@@ -69,7 +69,8 @@ def bootstrap(
     _check(data, n, level, draws)
     estimate = _evaluate(statistic, data, [np.arange(len(data))], batched)[0]
     chosen = np.random.default_rng(seed).integers(0, n, (draws, n))
-    drawn = _evaluate(statistic, data, (np.concatenate([groups[i] for i in row]) for row in chosen), batched)
+    resamples = chosen if clusters is None else (np.concatenate([groups[i] for i in row]) for row in chosen)
+    drawn = _evaluate(statistic, data, resamples, batched)
     others = (np.concatenate(groups[:i] + groups[i + 1 :]) for i in range(n))
     jackknife = _evaluate(statistic, data, others, batched)
     for name, values in (("the data", estimate[None]), ("a resample", drawn), ("the data less a cluster", jackknife)):
