@@ -26,6 +26,7 @@ def measured(
     *,
     config: dict,
     out: str | Path,
+    take: Callable[[PyTree], PyTree] = lambda state: state.params,
     width: int | None = None,
     profile: Profile | None = None,
 ) -> PyTree:
@@ -33,15 +34,16 @@ def measured(
 
     Args:
         measure: as `Measure`; the key is that of the model's seed. What is NaN counts as diverged, and is kept.
-        trained: sweeps of `train.trainer` states, by name.
+        trained: sweeps, by name.
         models: which, and in what order.
         data: what every measurement is given beside the params.
         config: what defines the measurement, see `sweep`: what is measured, and of which models.
         out: the folder of the store; another configuration, or other params, are refused.
+        take: what is measured of a sweep's final state; the params, of states of `train.trainer`.
         width: models measured in one unit of work, which is what a kill can cost.
         profile: a trace of a few units.
     """
-    params = {name: done.map(lambda state, _: state.params) for name, done in trained.items()}
+    params = {name: done.map(lambda state, _: take(state)) for name, done in trained.items()}
     at = {(name, run.id): i for name, done in trained.items() for i, run in enumerate(done.runs)}
     each = [jax.tree.map(lambda leaf, i=at[name, run.id]: leaf[i], params[name]) for name, run in models]
     stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each)

@@ -1,10 +1,11 @@
 """The whole training protocol: how a run begins, and one step of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from interp_jax.core import checks, keys
@@ -116,7 +117,7 @@ def watched(inner: Trainer, measures: Mapping[str, Callable[[PyTree, PyTree, Arr
 
 
 class Kept(NamedTuple):
-    """state: of the Trainer within. taken: what was kept of it, `[count, ...]`; zeros for steps to come."""
+    """state: of the Trainer within. taken: what was kept of it, `[times, ...]`; zeros for steps to come."""
 
     state: PyTree
     taken: PyTree
@@ -140,18 +141,34 @@ def snapshots(
     ([0, 2], 5)
     """
     checks.whole(1, every=every, count=count)
+    return snapshots_at(inner, take, data, range(0, every * count, every))
+
+
+def snapshots_at(
+    inner: Trainer, take: Callable[[PyTree, PyTree], PyTree], data: PyTree, times: Sequence[int]
+) -> Trainer:
+    """Keep `take(state, data)` of a run BEFORE each of these steps, as `snapshots` does before every so many.
+
+    times: steps in increasing order; `taken` is `[len(times), ...]`.
+    """
+    when = np.asarray(times)
+    if when.ndim != 1 or not len(when) or when[0] < 0 or (np.diff(when) <= 0).any():
+        raise ValueError(f"want steps of at least 0 in increasing order, got times={list(times)}")
 
     def begin(key: Key) -> Kept:
         state = inner.init(key)
         shapes = jax.eval_shape(take, state, data)
-        empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), shapes)
+        empty = jax.tree.map(lambda leaf: jnp.zeros((len(when), *leaf.shape), leaf.dtype), shapes)
         return Kept(state, empty)
 
     def step(kept: Kept, data: PyTree, t: Array) -> tuple[Kept, Metrics]:
-        def put() -> PyTree:
-            return jax.tree.map(lambda all_, one: all_.at[t // every].set(one), kept.taken, take(kept.state, data))
+        now = jnp.asarray(when, jnp.int32) == t
 
-        taken = jax.lax.cond((t % every == 0) & (t // every < count), put, lambda: kept.taken)
+        def put() -> PyTree:
+            place = jnp.argmax(now)
+            return jax.tree.map(lambda all_, one: all_.at[place].set(one), kept.taken, take(kept.state, data))
+
+        taken = jax.lax.cond(now.any(), put, lambda: kept.taken)
         state, metrics = inner.step(kept.state, data, t)
         return Kept(state, taken), metrics
 

@@ -48,3 +48,13 @@ def test_what_a_seed_is_given_is_computed_once(tmp_path):
     assert len(np.unique(found["noise"])) == 6
     np.testing.assert_array_equal(found["total"], [3, 3, 3])
     np.testing.assert_array_equal(models.by_seed(find, 3, jnp.arange(3.0), **kept)["noise"], found["noise"])
+
+
+def test_any_part_of_a_state_is_measured(tmp_path):
+    done = sweep(toy.make, table.grid({"lr": [0.1]}, 2), toy.data(), steps=2, chunk=2)
+    order = [("one", run) for run in done.runs]
+    found = models.measured(
+        lambda key, given, model: models.pick(given[0], model).sum(), {"one": done}, order, jnp.zeros(1), config={},
+        out=tmp_path, take=lambda state: 2 * state.params["w"],
+    )  # fmt: skip
+    np.testing.assert_allclose(found, [2 * done.state(run).params["w"].sum() for run in done.runs], rtol=1e-6)

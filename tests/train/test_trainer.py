@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from interp_jax.core import keys
-from interp_jax.train.trainer import measurement, snapshots, trainer
+from interp_jax.train.trainer import measurement, snapshots, snapshots_at, trainer
 from tests.train import toy
 
 
@@ -90,3 +90,22 @@ def test_a_measurement_is_a_run_of_one_step(key):
     made.step(before, jnp.ones(3), 0)
     assert (float(before.found["sum"]), metrics, len(traces)) == (0, {}, 1)
     assert float(after.found["sum"]) == float(jax.random.uniform(key) + 3)
+
+
+def test_snapshots_at_uneven_times_are_those_of_an_even_course(key):
+    inner = trainer(toy.init, toy.loss, toy.batch, optax.sgd(0.1))
+    take = lambda state, data: state.params  # noqa: E731
+    even = snapshots(inner, take, toy.data(), every=1, count=5)
+    some = snapshots_at(inner, take, toy.data(), (0, 1, 4, 9))
+    all_, few = even.init(key), some.init(key)
+    for t in range(5):
+        all_, few = even.step(all_, toy.data(), t)[0], some.step(few, toy.data(), t)[0]
+    np.testing.assert_array_equal(few.taken["w"][:3], all_.taken["w"][np.array([0, 1, 4])])
+    np.testing.assert_array_equal(few.taken["w"][3], 0)
+
+
+@pytest.mark.parametrize("times", [(), (3, 3), (4, 2), (-1, 2)])
+def test_times_of_snapshots_increase(times):
+    inner = trainer(toy.init, toy.loss, toy.batch, optax.sgd(0.1))
+    with pytest.raises(ValueError, match="increasing order"):
+        snapshots_at(inner, lambda state, data: state.params, toy.data(), times)
