@@ -42,6 +42,20 @@ def label_alignment(kernel: Array, labels: Array) -> Array:
     return alignment(kernel, (labels[:, None] == labels[None, :]).astype(kernel.dtype), centred=True)
 
 
+def code_alignments(kernel: Array, codes: Array, owner: Array) -> Array:
+    """Give the centred alignment of `[N, N]` with the kernel `E E'` of each factor's own code E: `[F]`.
+
+    codes: `[N, C]`, numbers that say what an example's factors are (one-hot columns of a class make the ideal kernel of
+    `label_alignment`). owner: `[C, F]`, 1 where a column is of a factor's code and 0 elsewhere.
+    """
+    chex.assert_rank([kernel, codes, owner], 2)
+
+    def one(mine: Array) -> Array:
+        return alignment(kernel, matmul(codes * mine[None], codes.T), centred=True)
+
+    return jax.vmap(one, 1)(owner)
+
+
 def distance(a: Array, b: Array) -> Array:
     """Give `1 - alignment(a, b)` (Fort et al. 2020, section 3), computed from the difference of the unit matrices.
 

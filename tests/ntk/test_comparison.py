@@ -155,3 +155,15 @@ def test_directions_without_an_eigenvalue_carry_no_feature():
     found = eigenfeatures.loadings(spectrum, jnp.ones(6))
     np.testing.assert_allclose(found[:, 3:], 0)
     assert np.isfinite(found).all()
+
+
+def test_alignments_with_codes_are_those_of_each_factor_by_itself():
+    rng = np.random.default_rng(3)
+    labels, number, k = rng.integers(3, size=9), rng.standard_normal((9, 1)), kernel(4)
+    codes, owner = np.concatenate([np.eye(3)[labels], number], 1), np.array([[1, 0], [1, 0], [1, 0], [0, 1.0]])
+    found = jax.jit(comparison.code_alignments)(k, codes, owner)
+    np.testing.assert_allclose(found[0], comparison.label_alignment(jnp.asarray(k), jnp.asarray(labels)), rtol=1e-12)
+    y = number[:, 0] - number.mean()
+    middle = np.eye(9) - 1 / 9
+    want = y @ k @ y / (np.linalg.norm(middle @ k @ middle) * (y @ y))
+    np.testing.assert_allclose(found[1], want, rtol=1e-10)
