@@ -23,6 +23,9 @@ FACTOR_NAMES = ("shape", "scale", "orientation", "position x", "position y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 SHAPES = ("square", "ellipse", "heart")
 
+CODED = (0, 0, 0, 1, 2, 2, 2, 2, 3, 4)
+"""Which factor each number of `code` belongs to."""
+
 # Half side; half axes and corners of the polygon that draws the ellipse; the heart's half width, height and offset.
 SQUARE = 9.598
 ELLIPSE = (12.791, 7.223)
@@ -82,6 +85,20 @@ def in_heart(u: Array, v: Array) -> Array:
     middle = y - 4 + c2 * (2 + 8 * c2)
     edge = 19 - 8 * c2
     return middle * middle < c2 * edge * edge
+
+
+def code(factors: ArrayLike) -> Array:
+    """Write factors `[5]` as numbers for a linear probe to find, `[10]` float32; `CODED` says whose each is.
+
+    Shape as one of three; scale and positions from -1 to 1; the angle's cosine and sine, and those of twice the angle,
+    which is what an ellipse has.
+    """
+    classes, valid = sets.checked(FACTOR_SIZES, factors, FACTOR_NAMES)
+    shape = (jnp.arange(3) == classes[0]).astype(jnp.float32)
+    scale, x, y = (2 * classes[i].astype(jnp.float32) / (FACTOR_SIZES[i] - 1) - 1 for i in (1, 3, 4))
+    cosine, sine = jnp.asarray(_TURN)[:, classes[2]]
+    turn = jnp.stack([cosine, sine, cosine**2 - sine**2, 2 * cosine * sine])
+    return jnp.where(valid, jnp.concatenate([shape, scale[None], turn, x[None], y[None]]), jnp.nan)
 
 
 @functools.cache

@@ -136,3 +136,19 @@ def test_the_set_carries_a_channel_and_ignores_the_key(key):
     chex.assert_shape(image, data.shape)
     expected = oracle.render(np.asarray(row), 32)
     assert (np.asarray(image)[:, :, 0] != expected).sum() <= 1
+
+
+def test_a_code_tells_its_factors_and_nothing_else():
+    some = rows(2, 5, [0, 10, 13, 39], 0, 31)
+    found = np.asarray(jax.vmap(dsprites.code)(some))
+    np.testing.assert_array_equal(found[:, [0, 1, 2, 3, 8, 9]], np.tile([0, 0, 1, 1, -1, 1], (4, 1)))
+    angle = 2 * np.pi * some[:, 2] / 39
+    want = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], 1)
+    np.testing.assert_allclose(found[:, 4:8], want, atol=1e-6)
+    owner = np.array(dsprites.CODED)
+    base = np.asarray(dsprites.code(np.array([0, 0, 0, 0, 0])))
+    for i in range(5):
+        moved = np.asarray(dsprites.code(np.eye(5, dtype=np.int32)[i]))
+        assert (moved[owner != i] == base[owner != i]).all()
+        assert (moved[owner == i] != base[owner == i]).any()
+    assert np.isnan(jax.jit(dsprites.code)(np.array([3, 0, 0, 0, 0]))).all()
