@@ -108,6 +108,15 @@ class MLP(nn.Module):
         return x if represent else Dense(self.widths[-1], **kinds)(x)
 
 
+def mlp_layers(params: PyTree, x: Array) -> list[Array]:
+    """Give every hidden layer of an `MLP` for one example, after its ReLU; the last is what `represent=True` gives."""
+    layers, x = [], x.reshape(-1)
+    for i in range(len(params) - 1):
+        x = nn.relu(x @ params[f"Dense_{i}"]["kernel"] + params[f"Dense_{i}"]["bias"])
+        layers.append(x)
+    return layers
+
+
 class LeakyMLP(nn.Module):
     """Dense layers of these widths, leaky ReLU of slope `slope` below zero between them. dense: the kind of layer."""
 

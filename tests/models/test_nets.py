@@ -110,3 +110,12 @@ def test_leaky_mlp_is_its_formula():
     h = np.asarray(x, np.float64) @ first["kernel"] + first["bias"]
     want = np.where(h > 0, h, 0.1 * h) @ np.asarray(second["kernel"], np.float64) + second["bias"]
     np.testing.assert_allclose(apply(module, params, x), want, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_of_an_mlp_end_in_its_representation():
+    net = nets.functional(nets.MLP((5, 4, 3)), jnp.zeros((2, 3)))
+    params, x = net.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 3))
+    first, last = nets.mlp_layers(params, x)
+    np.testing.assert_allclose(last, net.apply(params, x, represent=True), rtol=1e-6)
+    kernel = np.asarray(params["Dense_0"]["kernel"])
+    np.testing.assert_allclose(first, np.maximum(np.asarray(x).ravel() @ kernel, 0), rtol=1e-5, atol=1e-6)
