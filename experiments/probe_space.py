@@ -174,7 +174,7 @@ def stated() -> dict[str, Stated]:
     return {
         "depth_adds": Stated("Layers of context say more of where a city is than its tokens do.", r2 + "the best layer "
             "after the first minus layer 0, rows at random", best, (random, "early", "r2"),
-            published="R2 rises over the first half of Llama-2's layers, to .91 at 70B"),
+            published="R2 rises over the first half of Llama-2's layers (by memory), to .91 at 70B"),
         "beyond_letters": Stated("States say more than spelling.", r2 + "the best layer after the first minus letters",
             best, (random, "spelling", "r2")),
         "beyond_random_weights": Stated("States say what the model has learnt.", r2 + "the best layer after the first "
@@ -226,9 +226,11 @@ def claims(s: Settings, known: places.Places) -> dict[str, Claim]:
 def judge(s: Settings, known: places.Places, table: Table, found: Found) -> list[Finding]:
     """Give each claim its interval over countries."""
     late, early = (coordinates.chosen(found, name) for name in ("late", "early"))
+    nothing = table["block", "dealt", "r2"].value
     notes = {
         "depth_adds": f"chosen: {late}, against {early}; fits that did not converge: {np.mean(found['unsure']):.1%}",
-        "new_countries": f"chosen: {coordinates.chosen(found, 'late', 1)}",
+        "new_countries": f"chosen: {coordinates.chosen(found, 'late', 1)}; cities dealt out have "
+        f"{nothing:.3f}, as a fold is then predicted by the mean of the others",
         "within_countries": f"not told the country: {table['random', 'late', 'within'].value:.2f}",
         "within_new_countries": f"letters: {table['block', 'spelling', 'inside'].value:.3f}",
     }
