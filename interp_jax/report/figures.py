@@ -199,7 +199,7 @@ def _note(series: Mapping[Any, Numpy], level: float) -> str:
     """Say what is drawn, and how many values are not."""
     missing = sum(int((~np.isfinite(value)).sum()) for value in series.values())
     seeds = max((len(value) for value in series.values()), default=0)
-    note = f"line: mean of {seeds} seeds; band: {level:.0%} interval; dots: seeds"
+    note = f"line: mean of {seeds} seeds; band: {level:.0%} interval; dots: seeds" if seeds > 1 else "line: one seed"
     return note + (f"; left out as undefined: {missing}" if missing else "")
 
 
