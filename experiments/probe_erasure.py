@@ -24,22 +24,22 @@ Sizes and deltas were chosen in trials of two seeds. Seeds split the same cities
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from interp_jax.core import checks
-from interp_jax.core.intervals import student
 from interp_jax.core.types import Array, Numpy, PyTree
 from interp_jax.data import places, text
 from interp_jax.models import pretrained, transformer
 from interp_jax.models.pretrained import Language
 from interp_jax.probes import erasure_study as study
 from interp_jax.probes.erasure_study import SHARES, How, Rows
-from interp_jax.report import experiment, figures, records
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import contrasts, experiment, figures, records
+from interp_jax.report.claims import Claim, Direction, Finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
 from interp_jax.runs.parts import Part
@@ -175,19 +175,6 @@ def named(s: Settings, found: Found) -> dict[str, Numpy]:
     return wide
 
 
-class Stated(NamedTuple):
-    """A claim: what it says, its estimand in words and as quantities of `named`, more minus less."""
-
-    says: str
-    estimand: str
-    more: str
-    less: str | float
-    delta: float
-    direction: Direction = Direction.GREATER
-    source: str = LEACE
-    published: str = "not measured"
-
-
 def of_probes(s: Settings) -> dict[str, Stated]:
     """List the claims on what probes find; gains are losses of a constant minus losses of a probe, in nats a city."""
     equal, last = Direction.EQUIVALENT, s.rounds[-1]
@@ -216,7 +203,8 @@ def of_probes(s: Settings) -> dict[str, Stated]:
             "gain on fitted rows after one round", f"eraser_fitted inlp {s.rounds[0]}", 0.0, 0.05, source=INLP,
             published="dozens of rounds"),
         "inlp_erases": Stated(f"After {last} rounds of INLP a linear probe finds nothing on fitted rows.",
-            "gain on fitted rows", f"eraser_fitted inlp {last}", 0.0, 0.02, equal, INLP, "down to the majority"),
+            "gain on fitted rows", f"eraser_fitted inlp {last}", 0.0, 0.02, equal, "down to the majority",
+            INLP),
     }  # fmt: skip
 
 
@@ -235,7 +223,7 @@ def of_costs(s: Settings) -> dict[str, Stated]:
             0.02, source=AMNESIC, published="amnesic probing's premise"),
         "another_property_does_not": Stated("A probe of the first letter loses no more than by random directions.",
             "held-out gain of a probe of the first letter, random minus LEACE", "other random", "other leace", 0.02,
-            equal, AMNESIC, "the control of selectivity"),
+            equal, "the control of selectivity", AMNESIC),
         "rare_concepts_are_erased": Stated(f"LEACE erases a concept of prevalence {rarest:.2%}.", "distance of means "
             "left in fitted rows, share of that before", f"left_fitted {rarest}", 0.0, 0.01, equal,
             published="any prevalence (theorem 4.2)"),
@@ -265,37 +253,35 @@ def claims(s: Settings) -> dict[str, Claim]:
     """State what is tested, before the run."""
     planted = {"rare_concepts_are_erased", "a_fixed_tolerance_does_not", "rare_concepts_come_back"}
     cities = f"MiniLM, means over tokens after layer {s.layer}, names of cities of {s.countries} countries, in Asia or "
-    scope = cities + "not; seeds split the same cities"
-    return {
-        name: Claim(
-            name=name, statement=each.says, source=each.source, estimand=each.estimand, unit="seeds", delta=each.delta,
-            direction=each.direction, published=each.published, primary=name == "no_linear_probe_on_fitted_rows",
-            scope=f"{s.rows:,} normal rows of 16 features, means 3 deviations apart" if name in planted else scope,
-        )
-        for name, each in stated(s).items()
-    }  # fmt: skip
+
+    def scope(name: str) -> str:
+        normal = f"{s.rows:,} normal rows of 16 features, means 3 deviations apart"
+        return normal if name in planted else cities + "not; seeds split the same cities"
+
+    return contrasts.claims(stated(s), source=LEACE, scope=scope, primary="no_linear_probe_on_fitted_rows")
 
 
 def judge(s: Settings, found: Found) -> list[Finding]:
     """Give each claim its interval over seeds."""
-    values, findings, stated_claims = named(s, found), [], claims(s)
-    for name, each in stated(s).items():
-        more = values[each.more]
-        less = np.full(s.seeds, each.less) if isinstance(each.less, float) else values[each.less]
-        notes = [f"{more.mean():.4f} against {less.mean():.4f}"]
-        if name == "no_linear_probe_on_fitted_rows":
-            notes.append(f"before {values['eraser_fitted none'].mean():.3f}; largest of all seeds {more.max():.1e}")
-            notes.append(f"accuracy above the majority's {values['eraser_fitted_above leace'].mean():.3f}")
-        if name == "no_linear_probe_on_other_rows":
-            notes.append(f"before {values['eraser_held none'].mean():.3f}")
-        if name.startswith("comes_back"):
-            site = name.rpartition("_")[2]
-            notes.append(f"where it was erased {values[f'site_held {site} to {site}'].mean():.3f}")
-            notes.append(f"never erased {values['eraser_held none'].mean():.3f}")
-        if name == "a_net_finds_it":
-            notes.append(f"before {values[f'net_above {KINDS[0]}'].mean():.3f}")
-        findings.append(finding(stated_claims[name], student(more - less), note="; ".join(notes)))
-    return findings
+    values = named(s, found)
+
+    def mean(name: str) -> str:
+        return f"{values[name].mean():.3f}"
+
+    notes = {
+        "no_linear_probe_on_fitted_rows": [
+            f"before {mean('eraser_fitted none')}; largest of all seeds {values['eraser_fitted leace'].max():.1e}",
+            f"accuracy above the majority's {mean('eraser_fitted_above leace')}",
+        ],
+        "no_linear_probe_on_other_rows": [f"before {mean('eraser_held none')}"],
+        "a_net_finds_it": [f"before {mean(f'net_above {KINDS[0]}')}"],
+    } | {
+        f"comes_back_after_{site}": [
+            f"where it was erased {mean(f'site_held {site} to {site}')}", f"never erased {mean('eraser_held none')}"
+        ]
+        for site in s.sites
+    }  # fmt: skip
+    return contrasts.judge(claims(s), stated(s), values, notes, digits=4)
 
 
 def pictures(s: Settings, found: Found) -> list[records.Picture]:

@@ -21,7 +21,7 @@ al. 2021).
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,9 @@ from interp_jax.models import pretrained, transformer
 from interp_jax.models.pretrained import Language
 from interp_jax.probes.controls import selectivity
 from interp_jax.probes.selectivity_study import How, Words, drawn, one_split
-from interp_jax.report import experiment, figures, records
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import contrasts, experiment, figures, records
+from interp_jax.report.claims import Claim, Direction, Finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
 from interp_jax.runs.parts import Part
@@ -131,19 +132,6 @@ Found = Mapping[str, Numpy]
 """quantity -> `[seeds]` or `[seeds, ...]`."""
 
 
-class Stated(NamedTuple):
-    """A claim: what it says, its estimand in words and as quantities more minus less."""
-
-    says: str
-    estimand: str
-    more: str
-    less: str | float
-    delta: float = 0.05
-    direction: Direction = Direction.GREATER
-    published: str | None = None
-    source: str = PAPER
-
-
 def stated() -> dict[str, Stated]:
     """List the claims."""
     mean, widest = "averaged over three layers", f"nets of {WIDTHS[-1]} hidden units"
@@ -194,16 +182,11 @@ def stated() -> dict[str, Stated]:
 
 def claims(s: Settings) -> dict[str, Claim]:
     """State what is tested, before the run."""
-    return {
-        name: Claim(
-            name=name, statement=each.says, source=each.source, estimand=each.estimand, unit="seeds", delta=each.delta,
-            direction=each.direction, published=each.published,
-            scope=f"MiniLM, {s.types:,} word types of {EACH} WordNet examples each, four parts of speech; seeds divide "
-            "the same examples and draw control tasks",
-            primary=name == "linear_is_selective",
-        )
-        for name, each in stated().items()
-    }  # fmt: skip
+    scope = (
+        f"MiniLM, {s.types:,} word types of {EACH} WordNet examples each, four parts of speech; seeds divide the same "
+        "examples and draw control tasks"
+    )
+    return contrasts.claims(stated(), source=PAPER, scope=scope, primary="linear_is_selective")
 
 
 def widened(found: Found) -> dict[str, Numpy]:
@@ -259,12 +242,7 @@ def notes(found: Found) -> dict[str, list[str]]:
 
 def judge(s: Settings, found: Found) -> list[Finding]:
     """Give each claim its interval over seeds."""
-    findings, stated_claims, values, more = [], claims(s), widened(found), notes(found)
-    for name, each in stated().items():
-        less = np.full(s.seeds, each.less) if isinstance(each.less, float) else values[each.less]
-        said = [f"{values[each.more].mean():.3f} against {less.mean():.3f}", *more.get(name, [])]
-        findings.append(finding(stated_claims[name], student(values[each.more] - less), note="; ".join(said)))
-    return findings
+    return contrasts.judge(claims(s), stated(), widened(found), notes(found))
 
 
 def pictures(found: Found) -> list[records.Picture]:

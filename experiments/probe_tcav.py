@@ -22,7 +22,6 @@ deltas were chosen in trials of six seeds. The mean slope is tested by dealt lab
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +29,14 @@ import numpy as np
 import optax
 
 from interp_jax.core import checks, keys
-from interp_jax.core.intervals import student
 from interp_jax.core.types import Array, Key, Numpy, PyTree
 from interp_jax.data import images, planted
 from interp_jax.models import nets
 from interp_jax.probes import tcav_study as study
 from interp_jax.probes.tcav_study import CLASSES, KINDS, SIDE, How, Images
-from interp_jax.report import experiment, figures, records
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import contrasts, experiment, figures, records
+from interp_jax.report.claims import Claim, Direction, Finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
@@ -190,18 +189,6 @@ def by_runs(found: Mapping[str, PyTree]) -> dict[str, Numpy]:
     return own
 
 
-class Stated(NamedTuple):
-    """A claim: what it says, its estimand in words and as quantities of `rates`, more minus less."""
-
-    says: str
-    estimand: str
-    more: str
-    less: str | float
-    delta: float
-    direction: Direction = Direction.GREATER
-    published: str = "not measured"
-
-
 def of_permutations() -> dict[str, Stated]:
     """List the claims on tests by dealt labels; rates are over concepts of a kind and classes, at p <= .05."""
     equal = Direction.EQUIVALENT
@@ -267,37 +254,26 @@ def claims(s: Settings) -> dict[str, Claim]:
         f"MLPs of widths {s.hidden} on digits with marks, after the first layer; {s.pool} images for vectors, "
         f"{s.examples} to score a class, {s.permutations} permutations, {s.runs} runs"
     )
-    return {
-        name: Claim(
-            name=name, statement=each.says, source=PAPER, estimand=each.estimand, unit="seeds", delta=each.delta,
-            direction=each.direction, published=each.published, scope=scope, primary=name == "tells_used_from_unused",
-        )
-        for name, each in stated(s).items()
-    }  # fmt: skip
+    return contrasts.claims(stated(s), source=PAPER, scope=scope, primary="tells_used_from_unused")
 
 
 def judge(s: Settings, own: Mapping[str, Numpy], fine: Numpy) -> list[Finding]:
     """Give each claim its interval over networks. own: of `rates`."""
-    findings, stated_claims = [], claims(s)
 
     def mean(name: str) -> str:
         return f"{own[name][fine].mean():.3f}"
 
-    for name, each in stated(s).items():
-        less = np.full(s.seeds, each.less) if isinstance(each.less, float) else own[each.less]
-        notes = [f"{own[each.more][fine].mean():.3f} against {less[fine].mean():.3f}"]
-        if name == "tells_used_from_unused":
-            both = {"logits less their mean": "centred", "second layer": "second", "decisions a mark changes": "flips"}
-            notes += [
-                f"{words}: {mean(f'{what} used')} against {mean(f'{what} unused')}" for words, what in both.items()
-            ]
-            notes.append(f"accuracy of nets {mean('accuracy')}")
-        if name == "companions_are_not":
-            notes.append(f"decisions it changes: {mean('flips companion')}")
-        if not fine.all():
-            notes.append(f"left out: {(~fine).sum()} nets that diverged")
-        findings.append(finding(stated_claims[name], student(own[each.more] - less, mask=fine), note="; ".join(notes)))
-    return findings
+    left = [] if fine.all() else [f"left out: {(~fine).sum()} nets that diverged"]
+    both = {"logits less their mean": "centred", "second layer": "second", "decisions a mark changes": "flips"}
+    own_notes = {
+        "tells_used_from_unused": [
+            *(f"{words}: {mean(f'{what} used')} against {mean(f'{what} unused')}" for words, what in both.items()),
+            f"accuracy of nets {mean('accuracy')}",
+        ],
+        "companions_are_not": [f"decisions it changes: {mean('flips companion')}"],
+    }
+    notes = {name: [*own_notes.get(name, []), *left] for name in stated(s)}
+    return contrasts.judge(claims(s), stated(s), own, notes, mask=fine)
 
 
 def pictures(s: Settings, own: Mapping[str, Numpy]) -> list[records.Picture]:
