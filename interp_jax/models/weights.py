@@ -19,8 +19,18 @@ import numpy as np
 from interp_jax.core.types import Array, Numpy
 from interp_jax.models.transformer import Dense, Norm
 
+
+def gelu(x: Array) -> Array:
+    """Give `x (1 + erf(x / sqrt(2))) / 2` (Hendrycks and Gimpel 2016), as the reference implementations compute it.
+
+    `jax.nn.gelu` has erfc in its place, which keeps the digits of values of 1e-6 and smaller, far below zero, and takes
+    twice the time.
+    """
+    return x * (0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5))
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_new": partial(jax.nn.gelu, approximate=True),
     "gelu_pytorch_tanh": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from interp_jax.data import text
-from interp_jax.models import pretrained, safetensors, transformer
+from interp_jax.models import pretrained, safetensors, transformer, weights
 from tests.models import languages
 from tests.oracles import transformer as oracle
 
@@ -191,3 +192,8 @@ def test_tokens_are_those_of_the_reference_implementation():
         ids, mask, texts = found["ids"], found["mask"].astype(bool), found["texts"].tolist()
     rows = text.encode(text.tokenizer(file.with_suffix("")), texts, 512)
     assert rows == [row[seen].tolist() for row, seen in zip(ids, mask, strict=True)]
+
+
+def test_gelu_is_the_normal_distribution_function_times_x():
+    x = np.linspace(-9, 9, 2001, dtype=np.float32)
+    np.testing.assert_allclose(weights.gelu(jnp.asarray(x)), np.float64(x) * stats.norm.cdf(np.float64(x)), atol=1e-6)
