@@ -122,6 +122,8 @@ def test_what_a_net_uses_is_found_and_the_t_test_finds_more():
     assert untrained.min() == 1  # a net that says nothing
     relative, _ = tcav_study.p_values(found["relative"])
     assert relative[:, :2].max() <= 0.05
+    assert np.isfinite(found["random_runs"]).all()  # two sets that differ, or there is no vector between them
+    assert found["random_runs"].std(-1).min() > 0.05
     told = tcav_study.t_tests(found["concept_runs"], found["random_runs"][:, None])
     assert (told[:, tcav_study.named("absent")] <= 0.05).mean() > 0.3
     assert found["concept_runs"].shape == (6, 11, 4, 62)
