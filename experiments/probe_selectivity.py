@@ -20,7 +20,7 @@ in which the last layer and unseen words had other verdicts.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -246,12 +246,19 @@ def judge(s: Settings, found: Found) -> list[Finding]:
     return contrasts.judge(claims(s), stated(), widened(found), notes(found))
 
 
+ACCURACY = "accuracy on scored words"
+
+
 def pictures(found: Found) -> list[records.Picture]:
     """Draw probes, layers, nets, baselines, codes."""
-    depth = found["task"].shape[1]
-    some, accuracy = layers_of(depth - 1), "accuracy on scored words"
-    values = widened(found)
-    probes = {"linear": {"task": values["linear_accuracy"], "control": found["control"][:, list(some)[1:]].mean(1)}} | {
+    some = list(layers_of(found["task"].shape[1] - 1))
+    return [*of_probes(found, some), *beside_probes(found, some)]
+
+
+def of_probes(found: Found, some: Sequence[int]) -> list[records.Picture]:
+    """Draw what probes score: by kind, by layer, of a trained and a fresh net."""
+    values, depth = widened(found), found["task"].shape[1]
+    probes = {"linear": {"task": values["linear_accuracy"], "control": found["control"][:, some[1:]].mean(1)}} | {
         f"net of {width}": {name: found[f"mlp_{name}"][:, i].mean(1) for name in ("task", "control")}
         for i, width in enumerate(WIDTHS)
     }
@@ -263,6 +270,30 @@ def pictures(found: Found) -> list[records.Picture]:
         }
         for i, layer in enumerate(some)
     }  # fmt: skip
+    return [
+        records.Picture(
+            "probes", figures.groups(probes, title="What probes learn, and what they know by heart", ylabel=ACCURACY),
+            f"Layers {', '.join(str(layer) for layer in some[1:])} averaged. Control: one label a word type.",
+            "Dots by probe, for the task and the control task.",
+        ),
+        records.Picture(
+            "layers", figures.against_strength(
+                np.arange(depth), lines, title="Linear probes, layer by layer", xlabel="layer", log=False,
+                ylabel=ACCURACY,
+            ),
+            "Layer 0 is the embedding layer. Selectivity: task minus control.", "Lines against layers.",
+        ),
+        records.Picture(
+            "nets", figures.groups(both, title="A trained net and one of random weights", ylabel=ACCURACY),
+            "Linear probes. A fresh net's states show the word, which is all that the control asks for.",
+            "Dots by layer: task and control, of the trained and the fresh net.",
+        ),
+    ]  # fmt: skip
+
+
+def beside_probes(found: Found, some: Sequence[int]) -> list[records.Picture]:
+    """Draw what stands beside probes: baselines, codes, bits beyond the embedding layer."""
+    values = widened(found)
     beside: dict[str, dict[str, Numpy]] = {
         words: {"accuracy": values[name]}
         for name, words in (
@@ -283,24 +314,7 @@ def pictures(found: Found) -> list[records.Picture]:
     }  # fmt: skip
     return [
         records.Picture(
-            "probes", figures.groups(probes, title="What probes learn, and what they know by heart", ylabel=accuracy),
-            f"Layers {', '.join(str(layer) for layer in some[1:])} averaged. Control: one label a word type.",
-            "Dots by probe, for the task and the control task.",
-        ),
-        records.Picture(
-            "layers", figures.against_strength(
-                np.arange(depth), lines, title="Linear probes, layer by layer", xlabel="layer", log=False,
-                ylabel=accuracy,
-            ),
-            "Layer 0 is the embedding layer. Selectivity: task minus control.", "Lines against layers.",
-        ),
-        records.Picture(
-            "nets", figures.groups(both, title="A trained net and one of random weights", ylabel=accuracy),
-            "Linear probes. A fresh net's states show the word, which is all that the control asks for.",
-            "Dots by layer: task and control, of the trained and the fresh net.",
-        ),
-        records.Picture(
-            "baselines", figures.groups(beside, title="What little knowledge gives", ylabel=accuracy),
+            "baselines", figures.groups(beside, title="What little knowledge gives", ylabel=ACCURACY),
             "Word alone: its most frequent label among three. Unseen: words that were not trained on. Doubt: words "
             "that WordNet shows with several parts of speech.", "Dots of accuracy by baseline.",
         ),
