@@ -3,6 +3,11 @@
 What has to hold is a function `margins(x) -> [m]`, each positive where it does. Only what holds is ever returned, so a
 rate of success is a lower bound, as any attack's.
 
+`held` is gradient projection (Rosen 1960) on margins taken as linear, which also mends what they are not: a step goes
+along those that would be violated, and back inside where some are, by SLACK of the first step: on the border nothing
+holds. Where an iterate does not hold, the point on the way to it from x is judged in its place at which all would, were
+margins linear. The best that holds is kept, x with the others. Positive scales of objective and margins do not matter.
+
 On linear objectives of 20 entries with 3 margins, 40 problems, `held` finds this share of the optimum (the least and
 the median; a linear program in Linf, a quadratically constrained one in L2, first steps of .3 eps):
 
@@ -93,14 +98,9 @@ def held(
 
         s = argmin |s - size_t u grad f / |grad f||^2  with  g_i + <grad g_i, s> >= 0,        d <- P(d + s)
 
-    Gradient projection (Rosen 1960) on margins taken as linear, which also mends what they are not: a step goes along
-    those that would be violated, and back inside where some are, by SLACK of the first step: on the border nothing
-    holds. `P` is that of `pgd`, u the Euclidean length of its norm's steps, and size_t falls from step_size to 0 in a
-    line. Positive scales of f and of each g_i do not matter.
-
-    Where an iterate does not hold, the point on the way to it from x is judged in its place at which all would, were
-    margins linear. The best that holds is kept, x with the others. Where x itself does not hold and nothing else was
-    found, the objective is NaN and nothing is fooled. `curve` is NaN where what was judged does not hold.
+    `P` is that of `pgd`, u the Euclidean length of its norm's steps, and size_t falls from step_size to 0 in a line.
+    Where x itself does not hold and nothing else was found, the objective is NaN and nothing is fooled. `curve` is NaN
+    where what was judged does not hold.
 
     >>> flip = lambda x: x.sum()
     >>> kept = lambda x: 0.2 - x[:1]
@@ -135,8 +135,7 @@ def held(
         kept = margins(point)
         back = _pulled(where, d, kept, at_x)
         seen = judged(back)
-        longest = jnp.asarray(step_size, x.dtype)
-        moved, flat = _moved(complete, margins, point, kept, longest, left, norm)
+        moved, flat = _moved(complete, margins, point, kept, jnp.asarray(step_size, x.dtype), left, norm)
         return (where.confine(d + moved), best.keep(back, seen)), (seen.value, flat)
 
     begun = jnp.zeros_like(x)
