@@ -26,7 +26,7 @@ in .86 to 1 of mistakes. Vectors of a discriminant, used here, cost a hundredth.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -37,13 +37,13 @@ import optax
 from interp_jax.concepts import debugging
 from interp_jax.concepts.debugging import FIRST, Data, Setup
 from interp_jax.core import checks
-from interp_jax.core.intervals import student
 from interp_jax.core.types import Array, ArrayLike, Numpy, PyTree
 from interp_jax.data import images, planted
 from interp_jax.linear import cav, svm
 from interp_jax.models.nets import MLP, Conv, Dense, functional
-from interp_jax.report import experiment, figures, records
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import contrasts, experiment, figures, records
+from interp_jax.report.claims import Claim, Direction, Finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
@@ -151,64 +151,51 @@ def make(s: Settings, *, strength: ArrayLike) -> Trainer:
     return debugging.training(setup(s), optimizer, batch=s.batch, strength=strength)
 
 
-class Stated(NamedTuple):
-    """A claim on a score of the nets with the strongest correlation, or of those without one, less another."""
-
-    direction: Direction
-    delta: float
-    statement: str
-    what: str
-    against: str | float
-    estimand: str
-    published: str | None = None
-    innocent: bool = False
-
-
 TOP = "share of mistakes in which the planted concept is among the first 3 of 60"
 STATED = {
     "planted_concept_is_named": Stated(
-        Direction.GREATER, 0.9, "A counterfactual names the planted concept among the first three of 60.",
-        "top_own", 0.0, TOP, "over 0.9 of misclassified test examples",
+        "A counterfactual names the planted concept among the first three of 60.", TOP, "top_own", 0.0, 0.9,
+        published="over 0.9 of misclassified test examples",
     ),
     "before_the_decoys": Stated(
-        Direction.GREATER, 0.4, "The planted concept is ranked before concepts that are as often there.",
-        "ahead", 0.5, "share of decoys ranked behind the planted concept, less 1/2",
+        "The planted concept is ranked before concepts that are as often there.",
+        "share of decoys ranked behind the planted concept, less 1/2", "ahead", 0.5, 0.4,
     ),
     "more_than_any_decoy": Stated(
-        Direction.GREATER, 0.3, "The planted concept is named more often than the decoy that is named most.",
-        "top_own", "decoy", f"{TOP}, minus that of the decoy named most in the same net",
+        "The planted concept is named more often than the decoy that is named most.",
+        f"{TOP}, minus that of the decoy named most in the same net", "top_own", "decoy", 0.3,
     ),
     "innocent_nets_are_cleared": Stated(
-        Direction.EQUIVALENT, 0.1, "Mistakes of a net in which nothing was planted name the concept as often as any.",
-        "top_all", CHANCE, f"{TOP}, less the 0.05 of chance, over all mistakes of nets without a planted concept",
-        innocent=True,
+        "Mistakes of a net in which nothing was planted name the concept as often as any.",
+        f"{TOP}, less the 0.05 of chance, over all mistakes of nets without a planted concept", "innocent top_all",
+        CHANCE, 0.1, Direction.EQUIVALENT,
     ),
     "vectors_must_be_learnt": Stated(
-        Direction.GREATER, 0.5, "Vectors of shuffled labels do not name it.",
-        "top_own", "top_shuffled", f"{TOP}, minus that by vectors fitted to shuffled labels",
+        "Vectors of shuffled labels do not name it.", f"{TOP}, minus that by vectors fitted to shuffled labels",
+        "top_own", "top_shuffled", 0.5,
     ),
     "not_for_being_learnt_best": Stated(
-        Direction.GREATER, 0.3, "It is not merely the concept that was learnt best.",
-        "top_own", "top_learnt", f"{TOP}, minus that by the held-out accuracy of the vectors",
+        "It is not merely the concept that was learnt best.",
+        f"{TOP}, minus that by the held-out accuracy of the vectors", "top_own", "top_learnt", 0.3,
     ),
     "counterfactuals_are_right": Stated(
-        Direction.GREATER, 0.9, "The counterfactual is classified rightly.",
-        "valid", 0.0, "share of mistakes whose counterfactual is given the label",
+        "The counterfactual is classified rightly.", "share of mistakes whose counterfactual is given the label",
+        "valid", 0.0, 0.9,
     ),
     "removal_is_named": Stated(
-        Direction.GREATER, 0.9, "Images of other classes, taken for the class for the attribute, are explained by too "
-        "much of it.", "top_taken", 0.0,
-        f"{TOP} that there should be less of, over images of other classes that have it",
+        "Images of other classes, taken for the class for the attribute, are explained by too much of it.",
+        f"{TOP} that there should be less of, over images of other classes that have it", "top_taken", 0.0, 0.9,
     ),
     "better_than_one_gradient": Stated(
-        Direction.GREATER, 0.02, "The optimisation names it more often than the slope of the loss at the start.",
-        "top_own", "top_slope", f"{TOP}, minus that by the slope along each vector",
+        "The optimisation names it more often than the slope of the loss at the start.",
+        f"{TOP}, minus that by the slope along each vector", "top_own", "top_slope", 0.02,
     ),
     "better_than_one_concept_at_a_time": Stated(
-        Direction.GREATER, 0.02, "Concepts together name it more often than each alone.",
-        "top_own", "top_alone", f"{TOP}, minus that by the gain of each concept alone",
+        "Concepts together name it more often than each alone.", f"{TOP}, minus that by the gain of each concept alone",
+        "top_own", "top_alone", 0.02,
     ),
 }  # fmt: skip
+"""Of nets with the strongest correlation; innocent: of those without one."""
 
 
 def claims(s: Settings) -> dict[str, Claim]:
@@ -217,13 +204,7 @@ def claims(s: Settings) -> dict[str, Claim]:
         f"{s.data} with 60 attributes at rate {s.rate:g}, one in {s.strengths[-1]:g} of a class, {s.network} of widths "
         f"{s.hidden}, layer {s.layer}, {s.steps:,} steps of {s.batch} images"
     )
-    return {
-        name: Claim(
-            name=name, statement=each.statement, source=PAPER, estimand=each.estimand, unit="seeds", delta=each.delta,
-            direction=each.direction, scope=scope, published=each.published, primary=name == "planted_concept_is_named",
-        )
-        for name, each in STATED.items()
-    }  # fmt: skip
+    return contrasts.claims(STATED, source=PAPER, scope=scope, primary="planted_concept_is_named", published=None)
 
 
 def judge(s: Settings, scores: Mapping[str, Numpy], fine: Numpy) -> list[Finding]:
@@ -231,16 +212,10 @@ def judge(s: Settings, scores: Mapping[str, Numpy], fine: Numpy) -> list[Finding
 
     A seed without such a mistake is left out, and said.
     """
-    found = []
-    for name, claim in claims(s).items():
-        each = STATED[name]
-        row = 0 if each.innocent else -1
-        rival = each.against if isinstance(each.against, float) else scores[each.against][row]
-        value = scores[each.what][row] - rival
-        there = fine[row] & np.isfinite(value)
-        note = "" if there.all() else f"left out: {(~there).sum()} seeds without such a mistake, or diverged"
-        found.append(finding(claim, student(value, mask=there) if there.any() else None, note=note))
-    return found
+    known = {name: np.where(fine, each, np.nan) for name, each in scores.items()}
+    values = {name: each[-1] for name, each in known.items()}
+    values |= {f"innocent {name}": each[0] for name, each in known.items()}
+    return contrasts.judge(claims(s), STATED, values)
 
 
 def pictures(

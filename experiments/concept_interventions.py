@@ -42,7 +42,7 @@ from interp_jax.core.types import Array, Numpy, PyTree
 from interp_jax.data import concept_sets, correlated
 from interp_jax.data.concept_sets import ConceptSet, ConceptSplit, Generator
 from interp_jax.models.nets import LeakyMLP, Net, UniformDense, functional
-from interp_jax.report import experiment, figures, records
+from interp_jax.report import experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
@@ -381,7 +381,7 @@ def pictures(s: Settings, found: Found) -> list[records.Picture]:
     ]  # fmt: skip
 
 
-def rows(found: Found) -> dict[str, list]:
+def rows(found: Found) -> tables.Table:
     """Give the tidy table: of a set, model, policy and expert, for each seed and number of known concepts."""
     cells = [
         (name, model, *(which.split(" ") if " " in which else (which, "")), seed, known, float(value))
@@ -390,8 +390,7 @@ def rows(found: Found) -> dict[str, list]:
         for seed, own in enumerate(each)
         for known, value in enumerate(own)
     ]
-    columns = ("set", "model", "policy", "expert", "seed", "known", "value")
-    return {name: list(column) for name, column in zip(columns, zip(*cells, strict=True), strict=True)}
+    return tables.from_cells(("set", "model", "policy", "expert", "seed", "known", "value"), cells)
 
 
 def arranged(s: Settings, name: str, family: str, done: Sweep) -> dict[tuple[str, str], dict[str, Numpy]]:

@@ -41,7 +41,7 @@ from interp_jax.core.types import Array, Numpy
 from interp_jax.data import images
 from interp_jax.data import irrelevant as made
 from interp_jax.models.nets import Dense, LeakyMLP, Net, functional
-from interp_jax.report import experiment, figures, records
+from interp_jax.report import experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
 from interp_jax.runs.parts import Part as Share
@@ -394,7 +394,7 @@ def pictures(s: Settings, found: Found) -> list[records.Picture]:
     ]  # fmt: skip
 
 
-def rows(s: Settings, found: Found) -> dict[str, list]:
+def rows(s: Settings, found: Found) -> tables.Table:
     """Give the tidy table: of a cell, quantity, readout, seed and number of concepts the value."""
     cells_ = [
         (cell, *name.split(" ", 1), seed, count, float(value))
@@ -403,8 +403,7 @@ def rows(s: Settings, found: Found) -> dict[str, list]:
         for seed, own in enumerate(each.reshape(s.seeds, -1))
         for count, value in zip(s.numbers if cell == "random" else (len(CONCEPTS),), own, strict=True)
     ]
-    names = ("cell", "quantity", "readout", "seed", "concepts", "value")
-    return {name: list(column) for name, column in zip(names, zip(*cells_, strict=True), strict=True)}
+    return tables.from_cells(("cell", "quantity", "readout", "seed", "concepts", "value"), cells_)
 
 
 def arranged(s: Settings, name: str, done: Sweep) -> dict[str, dict[str, Numpy]]:

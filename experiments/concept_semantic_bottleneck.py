@@ -28,7 +28,7 @@ was made.
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,13 +38,13 @@ from interp_jax.concepts import semantic_study
 from interp_jax.concepts.metrics import task_accuracy
 from interp_jax.concepts.semantic_study import CELLS, Data, Nets, build, trainer
 from interp_jax.core import checks, keys
-from interp_jax.core.intervals import student
 from interp_jax.core.types import Array, Numpy, PyTree
 from interp_jax.data import scenes
 from interp_jax.data.concept_sets import ConceptSet
 from interp_jax.data.scenes import CONCEPTS, World
-from interp_jax.report import experiment, figures, records
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import contrasts, experiment, figures, records, tables
+from interp_jax.report.claims import Claim, Finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
@@ -156,94 +156,77 @@ def measure(s: Settings, name: str, held: Held, data: Data) -> dict[str, Array]:
     return {what: each[0] for what, each in both.items()} | {f"{what} before": both[what][1] for what in BEFORE}
 
 
-class Stated(NamedTuple):
-    """A claim on a quantity `(kind of net, what)`, less another or a number, plus what is allowed."""
-
-    direction: Direction
-    delta: float
-    statement: str
-    what: tuple[str, str]
-    against: tuple[str, str] | float
-    estimand: str
-    published: str | None = None
-    allowed: float = 0.0
-
-
-MORE, FOLLOWS, AREA = (
-    Direction.GREATER,
-    "share of changes whose edit is followed",
-    "area under the inspectability curve",
-)
+FOLLOWS, AREA = "share of changes whose edit is followed", "area under the inspectability curve"
 LOSS, NATS = "accuracy, {}, plus the .02 allowed", "nats about stripes in other channels given their masks, {}"
 STATED = {
     "edits_are_followed": Stated(
-        MORE, 0.9, "An edit of the maps changes the decision as the change of the scene does (maps trained first).",
-        ("sequential", "follows"), 0.0, FOLLOWS,
+        "An edit of the maps changes the decision as the change of the scene does (maps trained first).", FOLLOWS,
+        ("sequential", "follows"), 0.0, 0.9,
     ),
     "the_channel_matters": Stated(
-        MORE, 0.2, "The same edit on another channel is followed less.",
-        ("sequential", "follows"), ("sequential", "wrong"), FOLLOWS + ", minus the same on another channel",
+        "The same edit on another channel is followed less.", FOLLOWS + ", minus the same on another channel",
+        ("sequential", "follows"), ("sequential", "wrong"), 0.2,
     ),
     "training_matters": Stated(
-        MORE, 0.2, "Edits agree with changed pictures better than before training.",
-        ("sequential", "agreement"), ("sequential", "agreement before"),
+        "Edits agree with changed pictures better than before training.",
         "correlation of changes of logits by edits and by pictures, after minus before training",
+        ("sequential", "agreement"), ("sequential", "agreement before"), 0.2,
     ),
     "edits_are_followed_after_joint_training": Stated(
-        MORE, 0.9, "Edits are followed where maps are trained together with the task.",
-        ("joint", "follows"), 0.0, FOLLOWS,
+        "Edits are followed where maps are trained together with the task.", FOLLOWS, ("joint", "follows"), 0.0, 0.9,
     ),
     "edits_of_logits_are_followed": Stated(
-        MORE, 0.9, "Edits are followed where the head is told logits, trained together.",
-        ("logits", "follows"), 0.0, FOLLOWS,
+        "Edits are followed where the head is told logits, trained together.", FOLLOWS, ("logits", "follows"), 0.0, 0.9,
     ),
     "training_in_turn_follows_more": Stated(
-        MORE, 0.02, "Maps trained first are followed more than those trained together with the task.",
-        ("sequential", "follows"), ("joint", "follows"), FOLLOWS + ", in turn minus together",
+        "Maps trained first are followed more than those trained together with the task.",
+        FOLLOWS + ", in turn minus together", ("sequential", "follows"), ("joint", "follows"), 0.02,
     ),
     "decisions_follow_more": Stated(
-        MORE, 0.02, "Told decisions in place of probabilities, the head follows edits more.",
-        ("hard", "follows"), ("sequential", "follows"), FOLLOWS + ", hard minus probabilities",
+        "Told decisions in place of probabilities, the head follows edits more.",
+        FOLLOWS + ", hard minus probabilities", ("hard", "follows"), ("sequential", "follows"), 0.02,
     ),
     "no_accuracy_is_lost": Stated(
-        MORE, 0.0, "A bottleneck costs less than two points of accuracy (maps trained first).",
-        ("sequential", "accuracy"), ("plain", "accuracy"), LOSS.format("bottleneck minus none"), "no loss", 0.02,
+        "A bottleneck costs less than two points of accuracy (maps trained first).",
+        LOSS.format("bottleneck minus none"), ("sequential", "accuracy"), ("plain", "accuracy"), 0.0,
+        published="no loss", allowed=0.02,
     ),
     "no_accuracy_is_lost_by_joint_training": Stated(
-        MORE, 0.0, "A bottleneck costs less than two points of accuracy (trained together).",
-        ("joint", "accuracy"), ("plain", "accuracy"), LOSS.format("bottleneck minus none"), "no loss", 0.02,
+        "A bottleneck costs less than two points of accuracy (trained together).", LOSS.format("bottleneck minus none"),
+        ("joint", "accuracy"), ("plain", "accuracy"), 0.0, published="no loss", allowed=0.02,
     ),
     "truth_does_no_harm": Stated(
-        MORE, 0.0, "Told the true masks, accuracy falls by less than two points (maps trained first).",
-        ("sequential", "told"), ("sequential", "accuracy"), LOSS.format("told true masks minus own"), None, 0.02,
+        "Told the true masks, accuracy falls by less than two points (maps trained first).",
+        LOSS.format("told true masks minus own"), ("sequential", "told"), ("sequential", "accuracy"), 0.0, allowed=0.02,
     ),
     "truth_does_no_harm_after_joint_training": Stated(
-        MORE, 0.0, "Told the true masks, accuracy falls by less than two points (trained together).",
-        ("joint", "told"), ("joint", "accuracy"), LOSS.format("told true masks minus own"), None, 0.02,
+        "Told the true masks, accuracy falls by less than two points (trained together).",
+        LOSS.format("told true masks minus own"), ("joint", "told"), ("joint", "accuracy"), 0.0, allowed=0.02,
     ),
     "maps_lie_on_their_concepts": Stated(
-        MORE, 0.45, "Every map tells the places of its concept.", ("sequential", "least auc"), 0.5,
-        "area under the ROC curve over places, least concept, minus 1/2",
+        "Every map tells the places of its concept.", "area under the ROC curve over places, least concept, minus 1/2",
+        ("sequential", "least auc"), 0.5, 0.45,
     ),
     "channels_are_inspectable": Stated(
-        MORE, 0.2, "Channels of the bottleneck lie on concepts better than those of a net without (the follow-up).",
-        ("sequential", "area"), ("plain", "area"), AREA + ", bottleneck minus none", "up to six times",
+        "Channels of the bottleneck lie on concepts better than those of a net without (the follow-up).",
+        AREA + ", bottleneck minus none", ("sequential", "area"), ("plain", "area"), 0.2, published="up to six times",
     ),
     "teaching_matters": Stated(
-        MORE, 0.2, "A bottleneck as narrow that is not taught concepts is not inspectable.",
-        ("joint", "area"), ("untaught", "area"), AREA + ", taught minus not taught",
+        "A bottleneck as narrow that is not taught concepts is not inspectable.", AREA + ", taught minus not taught",
+        ("joint", "area"), ("untaught", "area"), 0.2,
     ),
     "joint_training_leaks_more": Stated(
-        MORE, 0.05, "Trained together with the task, other channels tell more of stripes.",
-        ("joint", "nats"), ("sequential", "nats"), NATS.format("together minus in turn"),
+        "Trained together with the task, other channels tell more of stripes.", NATS.format("together minus in turn"),
+        ("joint", "nats"), ("sequential", "nats"), 0.05,
     ),
     "without_stripes_the_others_tell_them": Stated(
-        MORE, 0.05, "Where stripes have no channel of their own, the others tell them.",
-        ("no stripes", "nats"), ("joint", "nats"), NATS.format("without minus with a channel for stripes"),
+        "Where stripes have no channel of their own, the others tell them.",
+        NATS.format("without minus with a channel for stripes"), ("no stripes", "nats"), ("joint", "nats"), 0.05,
     ),
     "a_missing_concept_is_not_missed": Stated(
-        MORE, 0.05, "Without a channel for stripes a bottleneck is more accurate than its concepts can be.",
-        ("no stripes", "accuracy"), ("no stripes", "ceiling"), "accuracy minus that of the best guess from true masks",
+        "Without a channel for stripes a bottleneck is more accurate than its concepts can be.",
+        "accuracy minus that of the best guess from true masks", ("no stripes", "accuracy"), ("no stripes", "ceiling"),
+        0.05,
     ),
 }  # fmt: skip
 
@@ -254,20 +237,7 @@ def claims(s: Settings) -> dict[str, Claim]:
         f"scenes of {s.cells**2} cells of {s.pixels} x {s.pixels} pixels, {len(CONCEPTS)} concepts on "
         f"{s.world.places} x {s.world.places} places, {s.channels} features, {s.scenes:,} scenes, {s.epochs} epochs"
     )
-    return {
-        name: Claim(
-            name=name, statement=each.statement, source=PAPER, estimand=each.estimand, unit="seeds",
-            delta=each.delta, direction=each.direction, scope=scope, published=each.published,
-            primary=name == "edits_are_followed",
-        )
-        for name, each in STATED.items()
-    }  # fmt: skip
-
-
-def estimate(each: Stated, found: Found) -> Numpy:
-    """Give the estimand of each seed. found: kind of net -> what `measure` gave, `[S, ...]`."""
-    rival = each.against if isinstance(each.against, float) else found[each.against[0]][each.against[1]]
-    return found[each.what[0]][each.what[1]] - rival + each.allowed
+    return contrasts.claims(STATED, source=PAPER, scope=scope, primary="edits_are_followed", published=None)
 
 
 def judge(s: Settings, found: Found) -> list[Finding]:
@@ -291,14 +261,8 @@ def judge(s: Settings, found: Found) -> list[Finding]:
         "joint_training_leaks_more": of("nats", *EDITED, "no stripes", "untaught"),
         "a_missing_concept_is_not_missed": "best guess: {:.3f}".format(np.mean(found["no stripes"]["ceiling"])),
     }
-    findings = []
-    for name, claim in claims(s).items():
-        values = estimate(STATED[name], found)
-        mask = np.isfinite(values)
-        lost = "" if mask.all() else f"left out: {(~mask).sum()} seeds that diverged or are undefined"
-        interval = student(values, mask=mask) if mask.any() else None
-        findings.append(finding(claim, interval, note="; ".join(filter(None, (notes.get(name, ""), lost)))))
-    return findings
+    values = {(arm, what): each for arm, own in found.items() for what, each in own.items() if each.ndim == 1}
+    return contrasts.judge(claims(s), STATED, values, {name: [note] for name, note in notes.items()})
 
 
 def shown(found: Found, arms: tuple[str, ...], series: Mapping[str, str]) -> dict[str, dict[str, Numpy]]:
@@ -375,7 +339,7 @@ def pictures(found: Found, data: Data) -> list[records.Picture]:
     ]  # fmt: skip
 
 
-def columns(s: Settings, found: Found) -> dict[str, list]:
+def columns(s: Settings, found: Found) -> tables.Table:
     """Give the tidy table: of a kind of net, quantity and seed the value; concepts and changes are quantities too."""
     parts = {"auc": CONCEPTS, "iou": CONCEPTS, "auc before": CONCEPTS, "by kind": scenes.KINDS}
     cells = [
@@ -386,8 +350,7 @@ def columns(s: Settings, found: Found) -> dict[str, list]:
         for seed in range(s.seeds)
         for i, value in enumerate(np.atleast_1d(values[seed]))
     ]
-    names = ("net", "quantity", "seed", "value")
-    return {name: list(column) for name, column in zip(names, zip(*cells, strict=True), strict=True)}
+    return tables.from_cells(("net", "quantity", "seed", "value"), cells)
 
 
 def arranged(s: Settings, name: str, done: Sweep, data: Data) -> Found:

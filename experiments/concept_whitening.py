@@ -43,7 +43,6 @@ from interp_jax.concepts import whitening
 from interp_jax.concepts.metrics.separability import separability
 from interp_jax.concepts.whitening import Activation, Statistics, Whitening
 from interp_jax.core import checks, keys
-from interp_jax.core.intervals import student
 from interp_jax.core.ranking import roc_auc_one_versus_rest
 from interp_jax.core.types import Array, ArrayLike, Key, Numpy, PyTree
 from interp_jax.data import dsprites, factors
@@ -51,8 +50,9 @@ from interp_jax.linear import fits, logistic
 from interp_jax.models.batched import between
 from interp_jax.models.nets import Net, functional
 from interp_jax.models.strided import After, Before
-from interp_jax.report import experiment, figures, records
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import contrasts, experiment, figures, records
+from interp_jax.report.claims import Claim, Direction, Finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
@@ -247,60 +247,48 @@ def _areas(scores: Array, classes: Array) -> Array:
     return jax.vmap(lambda score: roc_auc_one_versus_rest(each(score), classes), 1)(scores)
 
 
-class Stated(NamedTuple):
-    """A claim on a quantity of the whitened net, less that of another: `(kind, what)`, or 1/2 if None."""
-
-    direction: Direction
-    delta: float
-    statement: str
-    what: str
-    against: tuple[str, str] | None
-    estimand: str
-    published: str | None = None
-    allowed: float = 0.0  # what is added to the difference: a loss that does not matter
-
-
 AREA = "area under the ROC curve of the concepts' axes"
 STATED = {
     "axes_tell_concepts": Stated(
-        Direction.GREATER, 0.45, "The axes of a whitened layer tell the concepts that they were turned to.",
-        "axis", None, f"{AREA}, mean of three, less 1/2", "they do (no number read)",
+        "The axes of a whitened layer tell the concepts that they were turned to.", f"{AREA}, mean of three, less 1/2",
+        ("whitened", "axis"), 0.5, 0.45, published="they do (no number read)",
     ),
     "accuracy_is_not_less_than_the_plain_nets": Stated(
-        Direction.GREATER, 0.0, "A whitened net loses less than a point of accuracy against one without.",
-        "accuracy", ("plain", "accuracy"), "accuracy, whitened minus plain net, plus the point allowed",
-        "no loss (no number read)", 0.01,
+        "A whitened net loses less than a point of accuracy against one without.",
+        "accuracy, whitened minus plain net, plus the point allowed", ("whitened", "accuracy"), ("plain", "accuracy"),
+        0.0, published="no loss (no number read)", allowed=0.01,
     ),
     "accuracy_is_not_less_than_the_normalised_nets": Stated(
-        Direction.GREATER, 0.0, "A whitened net loses less than a point of accuracy against a batch-normalised one.",
-        "accuracy", ("normalised", "accuracy"), "accuracy, whitened minus normalised net, plus the point allowed",
-        "no loss (no number read)", 0.01,
+        "A whitened net loses less than a point of accuracy against a batch-normalised one.",
+        "accuracy, whitened minus normalised net, plus the point allowed", ("whitened", "accuracy"),
+        ("normalised", "accuracy"), 0.0, published="no loss (no number read)", allowed=0.01,
     ),
     "turning_matters": Stated(
-        Direction.GREATER, 0.1, "Axes at random in the same whitened features tell less.",
-        "axis", ("whitened", "random"), f"{AREA}, turned minus random axes",
+        "Axes at random in the same whitened features tell less.", f"{AREA}, turned minus random axes",
+        ("whitened", "axis"), ("whitened", "random"), 0.1,
     ),
     "concepts_matter": Stated(
-        Direction.GREATER, 0.1, "Axes turned to examples of random shapes tell less.",
-        "axis", ("shuffled", "axis"), f"{AREA}, turned to concepts minus turned to random examples",
+        "Axes turned to examples of random shapes tell less.",
+        f"{AREA}, turned to concepts minus turned to random examples", ("whitened", "axis"), ("shuffled", "axis"), 0.1,
     ),
     "better_than_the_best_axes_of_a_plain_net": Stated(
-        Direction.GREATER, 0.02, "No single axis of a plain net tells a concept as well.",
-        "axis", ("plain", "best"), f"{AREA}, minus the best axes of the plain net", "better (no number read)",
+        "No single axis of a plain net tells a concept as well.", f"{AREA}, minus the best axes of the plain net",
+        ("whitened", "axis"), ("plain", "best"), 0.02, published="better (no number read)",
     ),
     "better_than_the_best_axes_under_batch_normalisation": Stated(
-        Direction.GREATER, 0.02, "No single axis of a batch-normalised net tells a concept as well.",
-        "axis", ("normalised", "best"), f"{AREA}, minus the best axes of the normalised net", "better (no number read)",
+        "No single axis of a batch-normalised net tells a concept as well.",
+        f"{AREA}, minus the best axes of the normalised net", ("whitened", "axis"), ("normalised", "best"), 0.02,
+        published="better (no number read)",
     ),
     "better_than_a_probe": Stated(
-        Direction.GREATER, 0.01, "An axis tells a concept better than a linear probe of a plain net does.",
-        "axis", ("plain", "probe"), f"{AREA}, minus a logistic probe of all axes of the plain net",
-        "better than activation vectors (no number read)",
+        "An axis tells a concept better than a linear probe of a plain net does.",
+        f"{AREA}, minus a logistic probe of all axes of the plain net", ("whitened", "axis"), ("plain", "probe"), 0.01,
+        published="better than activation vectors (no number read)",
     ),
     "concepts_are_apart": Stated(
-        Direction.LESS, 0.1, "Concepts are further apart in a whitened layer than under batch normalisation.",
-        "alike", ("normalised", "alike"), "mean ratio of cosines between concepts to those within, whitened minus "
-        "normalised net", "nearly at right angles (no number read)",
+        "Concepts are further apart in a whitened layer than under batch normalisation.",
+        "mean ratio of cosines between concepts to those within, whitened minus normalised net", ("whitened", "alike"),
+        ("normalised", "alike"), 0.1, Direction.LESS, published="nearly at right angles (no number read)",
     ),
 }  # fmt: skip
 
@@ -311,13 +299,7 @@ def claims(s: Settings) -> dict[str, Claim]:
         f"dSprites of {s.size} x {s.size} pixels, the {s.scales} largest sizes, task {s.task}, {s.channels[-1]} axes, "
         f"activation {s.activation}, {s.steps:,} steps of {s.batch} images"
     )
-    return {
-        name: Claim(
-            name=name, statement=each.statement, source=PAPER, estimand=each.estimand, unit="seeds", delta=each.delta,
-            direction=each.direction, scope=scope, published=each.published, primary=name == "axes_tell_concepts",
-        )
-        for name, each in STATED.items()
-    }  # fmt: skip
+    return contrasts.claims(STATED, source=PAPER, scope=scope, primary="axes_tell_concepts", published=None)
 
 
 def each_seed(values: Numpy) -> Numpy:
@@ -325,35 +307,25 @@ def each_seed(values: Numpy) -> Numpy:
     return values.reshape(len(values), -1).mean(1)
 
 
-def estimate(each: Stated, found: Mapping[str, Mapping[str, Numpy]]) -> Numpy:
-    """Give the estimand of each seed. found: kind of net -> what `measure` gave, `[S, ...]`."""
-    rival = 0.5 if each.against is None else each_seed(found[each.against[0]][each.against[1]])
-    return each_seed(found["whitened"][each.what]) - rival + each.allowed
-
-
 def judge(s: Settings, found: Mapping[str, Mapping[str, Numpy]], fine: Numpy) -> list[Finding]:
     """Give each claim its interval over seeds. fine: `[S]`, False where a net of any kind diverged."""
-    lost = "" if fine.all() else f"left out: {(~fine).sum()} seeds with a net that diverged"
 
     def of(what: str, *nets: str) -> list[str]:
         return [f"{net} {found[net][what][fine].mean():.3f}" for net in nets]
 
-    trained = "; ".join(of("accuracy", "whitened", "normalised", "plain"))
+    trained = of("accuracy", "whitened", "normalised", "plain")
     notes = {
-        "axes_tell_concepts": "least shape {:.3f}".format(found["whitened"]["axis"][fine].mean(0).min()),
+        "axes_tell_concepts": ["least shape {:.3f}".format(found["whitened"]["axis"][fine].mean(0).min())],
         "accuracy_is_not_less_than_the_plain_nets": trained,
         "accuracy_is_not_less_than_the_normalised_nets": trained,
-        "concepts_are_apart": "; ".join(of("alike", "whitened", "normalised", "plain"))
-        + "; one half is what three concepts have, of which each image has one, in any layer that is centred",
-        "better_than_a_probe": "probe: " + "; ".join(of("probe", "whitened", "normalised", "plain")),
+        "concepts_are_apart": [
+            *of("alike", "plain"),
+            "one half is what three concepts have, of which each image has one, in any layer that is centred",
+        ],
+        "better_than_a_probe": ["probe: " + "; ".join(of("probe", "whitened", "normalised", "plain"))],
     }
-    return [
-        finding(
-            claim, student(estimate(STATED[name], found), mask=fine),
-            note="; ".join(filter(None, (notes.get(name, ""), lost))),
-        )
-        for name, claim in claims(s).items()
-    ]  # fmt: skip
+    values = {(net, what): each_seed(each) for net, own in found.items() for what, each in own.items()}
+    return contrasts.judge(claims(s), STATED, values, notes, mask=fine)
 
 
 def pictures(s: Settings, found: Mapping[str, Mapping[str, Numpy]], scored: Scored) -> list[records.Picture]:

@@ -19,7 +19,7 @@ both statements, and a planted direction; and all of it with the labels of each 
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +30,13 @@ from interp_jax.core.intervals import student
 from interp_jax.core.types import Array, Key, Numpy, PyTree
 from interp_jax.data import contrast as data
 from interp_jax.data import text
-from interp_jax.models import pretrained, transformer
-from interp_jax.models.pretrained import Language
+from interp_jax.models import transformer
+from interp_jax.models.pretrained import language
 from interp_jax.probes import contrast
 from interp_jax.probes.ccs_study import STRENGTHS, How, Rows, one_split
-from interp_jax.report import experiment, figures, records
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import contrasts, experiment, figures, records, tables
+from interp_jax.report.claims import Claim, Direction, Finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
 from interp_jax.runs.parts import Part
@@ -43,7 +44,7 @@ from interp_jax.train.models import by_seed
 
 PAPER = "Burns et al. 2022, Discovering Latent Knowledge in Language Models Without Supervision"
 CRITIQUE = "Farquhar et al. 2023, Challenges with Unsupervised LLM Knowledge Discovery"
-TASKS = {"sentiment": "sentiment", "capitals": "capitals"}
+TASKS = ("sentiment", "capitals")
 METHODS = {
     "ccs": "CCS", "crc": "CRC-TPC", "bss": "CRC-BSS", "relaxed": "relaxed", "vinc": "VINC",
     "broken": "CCS, broken", "untrained": "CCS, fresh net", "random": "random axis", "told": "told labels",
@@ -74,13 +75,6 @@ class Settings(cli.Settings):
         checks.whole(1, things=self.things, epochs=self.epochs)
         checks.whole(2, seeds=self.seeds, restarts=self.restarts)
         checks.positive(lr=self.lr)
-
-
-def language() -> tuple[Language, Any]:
-    """Give the model and what encodes texts for it."""
-    folder = pretrained.minilm()
-    lm = pretrained.load(folder)
-    return lm, partial(text.encode, text.tokenizer(folder), window=lm.config.window)
 
 
 def pairs_of(s: Settings, task: str) -> tuple[data.Contrast, data.Contrast, Numpy]:
@@ -134,88 +128,92 @@ Found = Mapping[str, Mapping[str, Numpy]]
 """task -> quantity -> `[seeds]` or `[seeds, ...]`."""
 
 
-class Stated(NamedTuple):
-    """A claim on one set of pairs: what it says, its estimand in words and as quantities more minus less."""
-
-    says: str
-    estimand: str
-    task: str
-    more: str
-    less: str | float
-    delta: float = 0.05
-    direction: Direction = Direction.GREATER
-    published: str | None = None
-    source: str = PAPER
-
-
 def stated() -> dict[str, Stated]:
-    """List the claims."""
-    equal, acc, control = Direction.EQUIVALENT, "held-out accuracy of CCS minus ", "a control that the paper lacks"
-    found = {}
+    """List the claims; the set of pairs comes first in a quantity's name."""
+    return of_pairs() | of_sentiment()
+
+
+def of_pairs() -> dict[str, Stated]:
+    """List the claims on each set of pairs."""
+    acc, found = "held-out accuracy of CCS minus ", {}
     for task in TASKS:
         found |= {
-            f"{task}_beats_random": Stated("CCS finds truth without labels.", acc + "that of a random direction whose "
-                "layer and sign are chosen alike", task, "ccs", "random",
+            f"{task}_beats_random": Stated(f"CCS finds truth without labels ({task}).", acc + "that of a random "
+                "direction whose layer and sign are chosen alike", f"{task} ccs", f"{task} random",
                 published="71.2% on average; zero-shot 62.8%"),
-            f"{task}_beats_untrained": Stated("CCS finds what the model has learnt.", acc + "CCS on a network of random"
-                " weights", task, "ccs", "untrained", published=control),
-            f"{task}_below_labels": Stated("Labels find more of it.", "accuracy of a logistic regression on differences"
-                " minus that of CCS", task, "told", "ccs", published="83.7% with labels, 71.2% without"),
-            f"{task}_needs_pairs": Stated("The pairing is what supervises.", acc + "that after training on pairs dealt "
-                "out at random", task, "ccs", "broken", published="not measured"),
+            f"{task}_beats_untrained": Stated(f"CCS finds what the model has learnt ({task}).", acc + "CCS on a network"
+                " of random weights", f"{task} ccs", f"{task} untrained", published="a control that the paper lacks"),
+            f"{task}_below_labels": Stated(f"Labels find more of it ({task}).", "accuracy of a logistic regression on "
+                "differences minus that of CCS", f"{task} told", f"{task} ccs",
+                published="83.7% with labels, 71.2% without"),
+            f"{task}_needs_pairs": Stated(f"The pairing is what supervises ({task}).", acc + "that after training on "
+                "pairs dealt out at random", f"{task} ccs", f"{task} broken"),
         }  # fmt: skip
-    task = "sentiment"
-    return found | {
-        "lowest_loss_picks": Stated("The restart of the lowest loss is more accurate than the others on average.",
-            "accuracy of the restart of the lowest loss minus the mean of all restarts", task, "ccs", "restart_mean",
-            0.02, published="how the paper chooses"),
-        "restarts_differ": Stated("Restarts of CCS differ in what they find.", "range of accuracy over restarts", task,
-            "restart_range", 0.0, 0.1, published="sensitive to restarts", source="Schouten and Bloem 2025"),
-        "closed_form_does_as_well": Stated("A generalised eigenvector does as well as CCS.", "accuracy of relative "
-            "consistency minus that of CCS", task, "relaxed", "ccs", 0.05, equal, "comparable",
-            "Schouten and Bloem 2025, by its abstract; our form of the objective"),
-        "components_do_as_well": Stated("The top component of differences does as well as CCS.", "accuracy of CRC-TPC "
-            "minus that of CCS", task, "crc", "ccs", 0.05, equal, "similar (by memory)"),
-        "a_word_is_found": Stated("With an irrelevant word in both statements CCS finds the word in place of truth.",
-            "accuracy for the word minus accuracy for truth", task, "distracted_other", "distracted_truth", 0.05,
-            published="a banana is found in place of sentiment (by memory)", source=CRITIQUE),
-        "a_planted_feature_is_found": Stated("A planted consistent feature as large as a state hides truth.",
-            "accuracy for the planted feature minus accuracy for truth, at the largest strength", task,
-            "planted_other_most", "planted_truth_most", 0.2, published="any feature satisfies the loss (theorem 1)",
+    return found
+
+
+def of_sentiment() -> dict[str, Stated]:
+    """List the claims that one set of pairs is enough for."""
+    equal, ccs = Direction.EQUIVALENT, "sentiment ccs"
+    return {
+        "lowest_loss_picks": Stated("The restart of the lowest loss is more accurate than the others on average "
+            "(sentiment).", "accuracy of the restart of the lowest loss minus the mean of all restarts", ccs,
+            "sentiment restart_mean", 0.02, published="how the paper chooses"),
+        "restarts_differ": Stated("Restarts of CCS differ in what they find (sentiment).", "range of accuracy over "
+            "restarts", "sentiment restart_range", 0.0, 0.1, published="sensitive to restarts",
+            source="Schouten and Bloem 2025"),
+        "closed_form_does_as_well": Stated("A generalised eigenvector does as well as CCS (sentiment).", "accuracy of "
+            "relative consistency minus that of CCS", "sentiment relaxed", ccs, direction=equal, published="comparable",
+            source="Schouten and Bloem 2025, by its abstract; our form of the objective"),
+        "components_do_as_well": Stated("The top component of differences does as well as CCS (sentiment).",
+            "accuracy of CRC-TPC minus that of CCS", "sentiment crc", ccs, direction=equal,
+            published="similar (by memory)"),
+        "a_word_is_found": Stated("With an irrelevant word in both statements CCS finds the word in place of truth "
+            "(sentiment).", "accuracy for the word minus accuracy for truth", "sentiment distracted_other",
+            "sentiment distracted_truth", published="a banana is found in place of sentiment (by memory)",
             source=CRITIQUE),
-        "choosing_apart_is_fair": Stated("Layer and sign chosen on other groups, labels without meaning score 1/2.",
-            "accuracy with the labels of groups turned at random minus 1/2", task, "null", 0.5, 0.03, equal),
+        "a_planted_feature_is_found": Stated("A planted consistent feature as large as a state hides truth "
+            "(sentiment).", "accuracy for the planted feature minus accuracy for truth, at the largest strength",
+            "sentiment planted_other_most", "sentiment planted_truth_most", 0.2,
+            published="any feature satisfies the loss (theorem 1)", source=CRITIQUE),
+        "choosing_apart_is_fair": Stated("Layer and sign chosen on other groups, labels without meaning score 1/2 "
+            "(sentiment).", "accuracy with the labels of groups turned at random minus 1/2", "sentiment null", 0.5,
+            0.03, equal),
         "choosing_on_the_test_flatters": Stated("The best layer and sign on the rows that are scored exceed 1/2 by "
-            "chance.", "best folded accuracy of all layers with labels of groups turned at random, minus 1/2", task,
-            "null_folded", 0.5, 0.03, published="mean .565 for nine settings of 198 rows"),
+            "chance (sentiment).", "best folded accuracy of all layers with labels of groups turned at random, minus "
+            "1/2", "sentiment null_folded", 0.5, 0.03, published="mean .565 for nine settings of 198 rows"),
         "test_statistics_help": Stated("To normalise tested pairs by their own statistics, as the peer does, gains "
-            "accuracy.", "accuracy normalised by tested rows minus by training rows", task, "transductive", "ccs",
-            0.02, published="how the peer evaluates"),
+            "accuracy (sentiment).", "accuracy normalised by tested rows minus by training rows",
+            "sentiment transductive", ccs, 0.02, published="how the peer evaluates"),
     }  # fmt: skip
 
 
 def claims(s: Settings) -> dict[str, Claim]:
     """State what is tested, before the run."""
     sizes = {task: (len(pairs_of(s, task)[0].labels), groups_of(s, task)) for task in TASKS}
-    return {
-        name: Claim(
-            name=name, statement=f"{each.says[:-1]} ({each.task}).", source=each.source, estimand=each.estimand,
-            unit="seeds", delta=each.delta, direction=each.direction, published=each.published,
-            scope=f"MiniLM, means over tokens, {sizes[each.task][0]} pairs of {sizes[each.task][1]} groups in three "
-            f"paraphrases; {s.restarts} restarts, {s.epochs:,} epochs; seeds split the same pairs",
-            primary=name == "sentiment_beats_random",
+    every = stated()
+
+    def scope(name: str) -> str:
+        pairs, groups = sizes[str(every[name].more).split()[0]]
+        return (
+            f"MiniLM, means over tokens, {pairs} pairs of {groups} groups in three paraphrases; {s.restarts} restarts, "
+            f"{s.epochs:,} epochs; seeds split the same pairs"
         )
-        for name, each in stated().items()
-    }  # fmt: skip
+
+    return contrasts.claims(every, source=PAPER, scope=scope, primary="sentiment_beats_random")
 
 
-def widened(values: Mapping[str, Numpy]) -> dict[str, Numpy]:
-    """Add what claims are made of."""
-    right = values["restart_accuracy"]
-    return dict(values) | {
-        "restart_mean": right.mean(1), "restart_range": np.ptp(right, axis=1),
-        "planted_truth_most": values["planted_truth"][:, -1], "planted_other_most": values["planted_other"][:, -1],
-    }  # fmt: skip
+def widened(found: Found) -> dict[str, Numpy]:
+    """Give what claims are made of: by set of pairs and quantity a number a seed."""
+    wide = {}
+    for task, values in found.items():
+        right = values["restart_accuracy"]
+        own = dict(values) | {
+            "restart_mean": right.mean(1), "restart_range": np.ptp(right, axis=1),
+            "planted_truth_most": values["planted_truth"][:, -1], "planted_other_most": values["planted_other"][:, -1],
+        }  # fmt: skip
+        wide |= {f"{task} {name}": each for name, each in own.items() if each.ndim == 1}
+    return wide
 
 
 def over_groups(by_group: Numpy) -> str:
@@ -228,18 +226,16 @@ def over_groups(by_group: Numpy) -> str:
 
 def judge(s: Settings, found: Found) -> list[Finding]:
     """Give each claim its interval over seeds."""
-    findings, stated_claims = [], claims(s)
-    for name, each in stated().items():
-        values = widened(found[each.task])
-        less = np.full(s.seeds, each.less) if isinstance(each.less, float) else values[each.less]
-        notes = [f"{values[each.more].mean():.3f} against {less.mean():.3f}"]
-        if name.endswith("beats_random"):
-            notes.append(over_groups(values["by_group"]))
-            notes.append(f"degenerate: {values['degenerate'].mean():.0%} of all restarts and layers")
-        if name == "choosing_on_the_test_flatters":
-            notes.append(f"CCS chosen and normalised so, with the true labels: {values['peer'].mean():.3f}")
-        findings.append(finding(stated_claims[name], student(values[each.more] - less), note="; ".join(notes)))
-    return findings
+    notes = {
+        f"{task}_beats_random": [
+            over_groups(values["by_group"]),
+            f"degenerate: {values['degenerate'].mean():.0%} of all restarts and layers",
+        ]
+        for task, values in found.items()
+    }
+    peer = found["sentiment"]["peer"].mean()
+    notes["choosing_on_the_test_flatters"] = [f"CCS chosen and normalised so, with the true labels: {peer:.3f}"]
+    return contrasts.judge(claims(s), stated(), widened(found), notes)
 
 
 def pictures(found: Found) -> list[records.Picture]:
@@ -292,7 +288,7 @@ def pictures(found: Found) -> list[records.Picture]:
     ]  # fmt: skip
 
 
-def rows_of(s: Settings, found: Found) -> dict[str, list]:
+def rows_of(s: Settings, found: Found) -> tables.Table:
     """Give the tidy table: of a set of pairs, quantity, seed and place (layer, restart, strength, group) the value."""
     cells = [
         (task, name, seed, place, float(value))
@@ -301,8 +297,7 @@ def rows_of(s: Settings, found: Found) -> dict[str, list]:
         for seed, own in enumerate(each.reshape(s.seeds, -1))
         for place, value in enumerate(own)
     ]
-    names = ("task", "quantity", "seed", "place", "value")
-    return {name: list(column) for name, column in zip(names, zip(*cells, strict=True), strict=True)}
+    return tables.from_cells(("task", "quantity", "seed", "place", "value"), cells)
 
 
 def run(s: Settings) -> None:

@@ -24,7 +24,6 @@ Sizes and deltas were chosen in trials of two seeds. Seeds split the same cities
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +32,11 @@ import numpy as np
 from interp_jax.core import checks
 from interp_jax.core.types import Array, Numpy, PyTree
 from interp_jax.data import places, text
-from interp_jax.models import pretrained, transformer
-from interp_jax.models.pretrained import Language
+from interp_jax.models import transformer
+from interp_jax.models.pretrained import Language, language
 from interp_jax.probes import erasure_study as study
 from interp_jax.probes.erasure_study import SHARES, How, Rows
-from interp_jax.report import contrasts, experiment, figures, records
+from interp_jax.report import contrasts, experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
@@ -104,13 +103,6 @@ def how(s: Settings) -> How:
     return How(
         s.layer, s.rounds, s.randoms, s.sites, s.layers, s.counts, s.components, s.rows, 16, s.countries
     )  # fmt: skip
-
-
-def language() -> tuple[Language, Any]:
-    """Give the model and what encodes texts for it."""
-    folder = pretrained.minilm()
-    lm = pretrained.load(folder)
-    return lm, partial(text.encode, text.tokenizer(folder), window=lm.config.window)
 
 
 def cities(s: Settings) -> tuple[list[str], Numpy, list[str]]:
@@ -370,12 +362,10 @@ def against(s: Settings, found: Found, values: Found) -> list[records.Picture]:
     ]  # fmt: skip
 
 
-def rows_of(s: Settings, found: Found) -> dict[str, list]:
+def rows_of(s: Settings, found: Found) -> tables.Table:
     """Give the tidy table: of a quantity and a seed the value."""
     cells = [(name, seed, float(v)) for name, each in named(s, found).items() for seed, v in enumerate(each)]
-    return {
-        name: list(column) for name, column in zip(("quantity", "seed", "value"), zip(*cells, strict=True), strict=True)
-    }
+    return tables.from_cells(("quantity", "seed", "value"), cells)
 
 
 def run(s: Settings) -> None:

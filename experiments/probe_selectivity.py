@@ -36,7 +36,7 @@ from interp_jax.models import pretrained, transformer
 from interp_jax.models.pretrained import Language
 from interp_jax.probes.controls import selectivity
 from interp_jax.probes.selectivity_study import How, Words, drawn, one_split
-from interp_jax.report import contrasts, experiment, figures, records
+from interp_jax.report import contrasts, experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
@@ -333,7 +333,7 @@ def beside_probes(found: Found, some: Sequence[int]) -> list[records.Picture]:
     ]  # fmt: skip
 
 
-def rows_of(s: Settings, found: Found) -> dict[str, list]:
+def rows_of(s: Settings, found: Found) -> tables.Table:
     """Give the tidy table: of a quantity, seed and place (layer, width, type) the value."""
     cells = [
         (name, seed, place, float(value))
@@ -341,8 +341,7 @@ def rows_of(s: Settings, found: Found) -> dict[str, list]:
         for seed, own in enumerate(each.reshape(s.seeds, -1))
         for place, value in enumerate(own)
     ]
-    names = ("quantity", "seed", "place", "value")
-    return {name: list(column) for name, column in zip(names, zip(*cells, strict=True), strict=True)}
+    return tables.from_cells(("quantity", "seed", "place", "value"), cells)
 
 
 def run(s: Settings) -> None:

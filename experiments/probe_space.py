@@ -23,7 +23,6 @@ A table's own held-out rows (`is_test`) are not used: all rows are divided anew,
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,15 +31,15 @@ import numpy as np
 from interp_jax.core import checks
 from interp_jax.core.correlation import rank_correlations
 from interp_jax.core.types import Numpy
-from interp_jax.data import places, text
-from interp_jax.models import pretrained
-from interp_jax.models.pretrained import Language
+from interp_jax.data import places
+from interp_jax.models.pretrained import language
 from interp_jax.probes import coordinates_scores as scores
 from interp_jax.probes import coordinates_study as study
 from interp_jax.probes import space
 from interp_jax.report import coordinates, experiment, records
 from interp_jax.report.claims import Claim, Direction, Finding
-from interp_jax.report.coordinates import Found, Ranks, Stated, Table
+from interp_jax.report.contrasts import Stated
+from interp_jax.report.coordinates import Found, Ranks, Table
 from interp_jax.runs import cli
 from interp_jax.train.models import by_seed
 
@@ -81,13 +80,6 @@ class Settings(cli.Settings):
         checks.whole(0, epochs=self.epochs)
         if self.prompt and self.prompt.count("{}") != 1:
             raise ValueError(f"want prompt to hold {{}} once, got {self.prompt!r}")
-
-
-def language() -> tuple[Language, Any]:
-    """Give the model and what encodes texts for it."""
-    folder = pretrained.minilm()
-    lm = pretrained.load(folder)
-    return lm, partial(text.encode, text.tokenizer(folder), window=lm.config.window)
 
 
 def cities(s: Settings) -> places.Places:

@@ -263,16 +263,14 @@ def judge(s: Settings, own: Mapping[str, Numpy], fine: Numpy) -> list[Finding]:
     def mean(name: str) -> str:
         return f"{own[name][fine].mean():.3f}"
 
-    left = [] if fine.all() else [f"left out: {(~fine).sum()} nets that diverged"]
     both = {"logits less their mean": "centred", "second layer": "second", "decisions a mark changes": "flips"}
-    own_notes = {
+    notes = {
         "tells_used_from_unused": [
             *(f"{words}: {mean(f'{what} used')} against {mean(f'{what} unused')}" for words, what in both.items()),
             f"accuracy of nets {mean('accuracy')}",
         ],
         "companions_are_not": [f"decisions it changes: {mean('flips companion')}"],
     }
-    notes = {name: [*own_notes.get(name, []), *left] for name in stated(s)}
     return contrasts.judge(claims(s), stated(s), own, notes, mask=fine)
 
 

@@ -18,7 +18,6 @@ context), counts of hashed letters, a network of random weights, the century alo
 
 import dataclasses
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,15 +26,15 @@ import numpy as np
 from interp_jax.core import checks
 from interp_jax.core.correlation import rank_correlations
 from interp_jax.core.types import Numpy
-from interp_jax.data import text, wordnet
-from interp_jax.models import pretrained
-from interp_jax.models.pretrained import Language
+from interp_jax.data import wordnet
+from interp_jax.models.pretrained import language
 from interp_jax.probes import coordinates_scores as scores
 from interp_jax.probes import coordinates_study as study
 from interp_jax.probes import space
 from interp_jax.report import coordinates, experiment, records
 from interp_jax.report.claims import Claim, Direction, Finding
-from interp_jax.report.coordinates import Found, Ranks, Stated, Table
+from interp_jax.report.contrasts import Stated
+from interp_jax.report.coordinates import Found, Ranks, Table
 from interp_jax.runs import cli
 from interp_jax.train.models import by_seed
 
@@ -71,13 +70,6 @@ class Settings(cli.Settings):
         super().__post_init__()
         checks.whole(1, since=self.since, letters=self.letters)
         checks.whole(0, epochs=self.epochs)
-
-
-def language() -> tuple[Language, Any]:
-    """Give the model and what encodes texts for it."""
-    folder = pretrained.minilm()
-    lm = pretrained.load(folder)
-    return lm, partial(text.encode, text.tokenizer(folder), window=lm.config.window)
 
 
 def people(s: Settings) -> wordnet.Births:

@@ -1,13 +1,12 @@
 """Published language models from a folder: config.json and safetensors, nothing fetched, nothing pickled.
 
-lm = load(minilm())
-rows = text.encode(text.tokenizer(minilm()), ["Lagos"], lm.config.window)
-trace = jax.vmap(lm.apply, (None, 0))(lm.params, text.pad(rows, 8))
+lm, encode = language()
+trace = jax.vmap(lm.apply, (None, 0))(lm.params, text.pad(encode(["Lagos"]), 8))
 """
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from interp_jax.data import images
+from interp_jax.data import images, text
 from interp_jax.models import bert, gpt2, llama, safetensors, weights
 from interp_jax.models.transformer import Config, Params, Trace, forward
 
@@ -52,6 +51,18 @@ def load(folder: str | os.PathLike, dtype: jax.typing.DTypeLike = jnp.float32) -
     except ValueError as error:
         raise ValueError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
     return Language(config, params)
+
+
+def language(folder: str | os.PathLike | None = None) -> tuple[Language, Callable[[Sequence[str]], list[list[int]]]]:
+    """Load a model, MiniLM if no folder is named, and what encodes texts for it as token ids (`data.text.encode`).
+
+    Raises:
+        FileNotFoundError, ValueError: as `minilm`, `load` and `data.text.tokenizer` do.
+        ImportError: the package tokenizers is not installed.
+    """
+    place = minilm() if folder is None else folder
+    lm = load(place)
+    return lm, partial(text.encode, text.tokenizer(place), window=lm.config.window)
 
 
 def minilm() -> Path:

@@ -4,7 +4,7 @@ A table maps (division, features, quantity) to a `probes.coordinates_scores.Tall
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from interp_jax.core.intervals import Interval, student
 from interp_jax.core.types import Numpy
 from interp_jax.probes import coordinates_scores as scores
 from interp_jax.probes import coordinates_study as study
-from interp_jax.report import cells, figures
-from interp_jax.report.claims import Claim, Direction, Finding, finding
+from interp_jax.report import cells, contrasts, figures, tables
+from interp_jax.report.claims import Claim, Finding, finding
+from interp_jax.report.contrasts import Stated
 from interp_jax.report.records import Picture
 
 Cell = tuple[str, str, str]
@@ -26,27 +27,12 @@ Found = Mapping[str, Any]
 """What `coordinates_study.one_split` gives, `[S, ...]`."""
 
 
-class Stated(NamedTuple):
-    """A claim: what it says, its estimand in words, and as cells of the table, more minus less (or a number)."""
-
-    says: str
-    estimand: str
-    more: Cell
-    less: Cell | float
-    delta: float = 0.02
-    direction: Direction = Direction.GREATER
-    published: str | None = "a control that the paper lacks"
-
-
 def claims(stated: Mapping[str, Stated], *, source: str, unit: str, scope: str, primary: str) -> dict[str, Claim]:
-    """State what is tested."""
-    return {
-        name: Claim(
-            name=name, statement=each.says, source=source, estimand=each.estimand, unit=unit, delta=each.delta,
-            direction=each.direction, published=each.published, scope=scope, primary=name == primary,
-        )
-        for name, each in stated.items()
-    }  # fmt: skip
+    """State what is tested; quantities are cells of the table."""
+    return contrasts.claims(
+        stated, source=source, unit=unit, scope=scope, primary=primary, delta=0.02,
+        published="a control that the paper lacks",
+    )  # fmt: skip
 
 
 def judge(
@@ -140,7 +126,7 @@ def axes_picture(found: Found, dims: Sequence[int], *, ylabel: str) -> Picture:
     return Picture("axes", drawn, caption, "Lines against numbers of axes.")
 
 
-def rows_of(table: Table, ranks: Ranks, found: Found, dims: Sequence[int]) -> dict[str, list]:
+def rows_of(table: Table, ranks: Ranks, found: Found, dims: Sequence[int]) -> tables.Table:
     """Give the tidy table: by division, features, quantity, seed and place the value.
 
     place: a layer (all of one pool, then of the other), a number of axes, or 0. Seed -1 is the mean over seeds; its
@@ -163,5 +149,4 @@ def rows_of(table: Table, ranks: Ranks, found: Found, dims: Sequence[int]) -> di
             for kind, own in zip(("principal", "random"), kinds, strict=True)
             for count, v in zip(dims, own, strict=True)
         ]
-    names = ("division", "features", "quantity", "seed", "place", "value")
-    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return tables.from_cells(("division", "features", "quantity", "seed", "place", "value"), rows)

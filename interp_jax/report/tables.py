@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,18 @@ def from_rows(rows: Sequence[Mapping[str, object]]) -> Table:
         if set(row) != set(names):
             raise ValueError(f"row {i} has columns {sorted(row)}, row 0 has {sorted(names)}")
     return _columns({name: [row[name] for row in rows] for name in names})
+
+
+def from_cells(names: Sequence[str], cells: Iterable[Sequence[object]]) -> Table:
+    """Turn cells, of each what `names` say, into columns.
+
+    >>> {name: column.tolist() for name, column in from_cells(("seed", "loss"), [(0, 0.5), (1, 0.25)]).items()}
+    {'seed': [0, 1], 'loss': [0.5, 0.25]}
+
+    Raises:
+        ValueError: no cell; one that says more or less than the others or than the names; no vector of one type.
+    """
+    return _columns({name: list(column) for name, column in zip(names, zip(*cells, strict=True), strict=True)})
 
 
 def defined(table: Mapping[str, object], *, by: Sequence[str], among: Sequence[str] | None = None) -> Table:

@@ -107,7 +107,7 @@ def test_notes_say_what_stands_beside_a_number():
     found = made()
     found["joint"]["follows"][4] = np.nan
     notes = {each.claim.name: each for each in experiment.judge(S, found)}
-    assert re.match(r"stripes 0\.97\d, shade 0\.97\d, shape", notes["edits_are_followed"].note)
+    assert re.search(r"; stripes 0\.97\d, shade 0\.97\d, shape", notes["edits_are_followed"].note)
     assert re.search(r"changes asked: in turn 300\.\d", notes["edits_are_followed"].note)
     lost = notes["edits_are_followed_after_joint_training"]
     assert lost.note.endswith("left out: 1 seeds that diverged or are undefined")

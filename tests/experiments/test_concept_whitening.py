@@ -155,14 +155,14 @@ def test_claims_find_what_was_put_in():
     found["whitened"]["axis"][2] = np.nan  # a net that diverged is left out of every claim, and said
     lost = experiment.judge(s, found, np.arange(6) != 2)
     assert {f.intervals[0].n for f in lost} == {5}
-    assert "left out: 1 seeds with a net that diverged" in lost[0].note
+    assert "left out: 1 seeds that diverged" in lost[0].note
     found = synthetic(np.random.default_rng(2))
     found["whitened"]["accuracy"] -= 0.02
     assert judge(experiment.judge(s, found, np.ones(6, bool))[1]).verdict is Verdict.CONTRADICTED
     found["whitened"]["accuracy"] += 0.3  # better is no loss
     gain = experiment.judge(s, found, np.ones(6, bool))[1]
     assert judge(gain).verdict is Verdict.SUPPORTED
-    assert gain.note.startswith("whitened 1.250; normalised 0.970; plain 0.970")
+    assert gain.note == "1.250 against 0.970; whitened 1.250; normalised 0.970; plain 0.970"
     low = experiment.judge(s, synthetic(np.random.default_rng(1), axis=0.9), np.ones(6, bool))
     assert judge(low[0]).verdict is Verdict.CONTRADICTED
 

@@ -74,7 +74,7 @@ def test_claims_find_what_was_put_in():
         "random_scores_pile_up",
     }  # fmt: skip
     assert set(verdicts.values()) == {Verdict.SUPPORTED, Verdict.CONTRADICTED}
-    assert "left out: 1 nets" in found["used_are_found"].note
+    assert "left out: 1 seeds" in found["used_are_found"].note
     assert len(experiment.pictures(s, made())) == 5
 
 

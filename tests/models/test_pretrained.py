@@ -149,6 +149,16 @@ def test_files_that_are_missing_or_damaged(tmp_path):
         pretrained.load(tmp_path)
 
 
+def test_a_model_comes_with_what_encodes_for_it(tmp_path, monkeypatch):
+    folder = languages.save(tmp_path / "minilm", languages.CONFIGS["bert"])
+    monkeypatch.setattr(text, "tokenizer", lambda place: (place,))
+    monkeypatch.setattr(text, "encode", lambda tokenizer, texts, window: (tokenizer[0], len(texts), window))
+    monkeypatch.setenv("INTERP_JAX_DATA", str(tmp_path))
+    for named in (None, folder):
+        lm, encode = pretrained.language(named)
+        assert encode(["Lagos", "Oslo"]) == (folder, 2, lm.config.window)
+
+
 def test_minilm_is_looked_for_where_data_lies(tmp_path, monkeypatch):
     (tmp_path / "minilm").mkdir()
     monkeypatch.setenv("INTERP_JAX_DATA", str(tmp_path))

@@ -41,5 +41,27 @@ def test_intervals_are_of_differences_of_the_replicates_that_count():
 
 def test_notes_begin_with_the_means():
     each = found(mask=MASK, digits=2)
-    assert each["beats"].note == "0.88 against 0.49"
-    assert each["half"].note == "0.49 against 0.50; as it is"
+    assert each["beats"].note == "0.88 against 0.49; left out: 1 nets that diverged or are undefined"
+    assert each["half"].note == "0.49 against 0.50; as it is; left out: 1 nets that diverged or are undefined"
+
+
+def test_what_is_not_defined_is_left_out_of_its_own_claim_alone():
+    each = found()
+    assert [each[name].intervals[0].n for name in ("beats", "half")] == [3, 4]
+    assert "left out: 1 nets" in each["beats"].note
+    assert "left out" not in each["half"].note
+
+
+def test_nothing_to_compare_is_not_tested():
+    each = found(mask=np.zeros(4, bool))
+    assert {judge(one).verdict for one in each.values()} == {Verdict.NOT_TESTED}
+
+
+def test_what_is_allowed_is_added():
+    stated = {"near": Stated("A is hardly below B.", "A minus B, plus the point allowed", ("x", 1), ("x", 2), 0.0,
+                             allowed=0.01)}  # fmt: skip
+    values = {("x", 1): np.array([0.5, 0.52]), ("x", 2): np.array([0.5, 0.52])}
+    claim = claims(stated, source="Paper", scope="all", primary="near", published=None)
+    (one,) = contrast(claim, stated, values)
+    assert one.intervals[0].estimate == pytest.approx(0.01)
+    assert one.claim.published is None

@@ -141,6 +141,12 @@ def test_from_rows_wants_the_same_keys():
         tables.from_rows([])
 
 
+@pytest.mark.parametrize("cells", [[], [(0, 0.5), (1,)], [(0, 0.5, "a")]])
+def test_cells_say_what_the_names_do(cells):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        tables.from_cells(("seed", "loss"), cells)
+
+
 def test_defined_names_the_undefined_rows():
     table = {"seed": [0, 1, 2], "beta": [1, 4, 16], "loss": [0.1, np.nan, 0.3], "kl": [np.inf, 1.0, 1.0]}
     with pytest.raises(ValueError, match=r"2 of 3 rows: kl at seed=0, beta=1; loss at seed=1, beta=4$"):
