@@ -29,7 +29,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from interp_jax.core import checks
-from interp_jax.core.correlation import rank_correlations
 from interp_jax.core.types import Numpy
 from interp_jax.data import places
 from interp_jax.models.pretrained import language
@@ -143,22 +142,12 @@ def tallied(known: places.Places, found: Found) -> Table:
                 "proximity": scores.mean(near(vectors, unit(told)), group, count),
                 "haversine": scores.mean(km / 1000, group, count),
             }.items()}  # fmt: skip
-    without = np.asarray(study.about(jnp.asarray(vectors), jnp.asarray(group), count), np.float64)
-    table |= {
-        ("block", name, "inside"): scores.r2(without, told.astype(np.float64), group, count)
-        for name, told in found["inside"].items()
-    }
+    table |= coordinates.of_insides(vectors, group, found, group, count)
+    table |= coordinates.of_nets(vectors, found, group, count)
     read = found["predictions"]["layers"][:, 0, :, LEADS:]
     for name, swapped in (("right", False), ("swapped", True)):
         error = near(turned(degrees, swapped=swapped), turned(read, swapped=swapped))
         table["random", "layers", name] = scores.mean(error, group, count)
-    if "net" in found:
-        rows, net = found["net"]
-        linear = found["predictions"]["layers"][:, 0, :, :LEADS].astype(np.float64)
-        for name, values in (("net", net), ("linear", np.take_along_axis(linear, rows[:, :, None], 1))):
-            own = np.full(linear.shape, np.nan)
-            np.put_along_axis(own, rows[:, :, None], values, 1)
-            table["random", "layers", name] = scores.r2(vectors, own, group, count)
     return table
 
 
@@ -233,18 +222,9 @@ def judge(s: Settings, known: places.Places, table: Table, found: Found) -> list
 
 
 def orders(known: places.Places, found: Found) -> Ranks:
-    """Give Spearman's correlations of each axis, by division, features and axis: `[S]`."""
-    degrees = angles(known)
-    return {
-        (division, name, f"spearman_{axis}"): np.array([
-            rank_correlations(each[:, LEADS + i : LEADS + i + 1], degrees[:, i : i + 1])[0, 0]
-            if np.ptp(each[:, LEADS + i]) else 0.0
-            for each in both[:, at]
-        ])
-        for name, both in found["predictions"].items()
-        for at, division in enumerate(study.DIVISIONS)
-        for i, axis in enumerate(("latitude", "longitude"))
-    }  # fmt: skip
+    """Give Spearman's correlations of both axes."""
+    axes = {"spearman_latitude": known.latitude, "spearman_longitude": known.longitude}
+    return coordinates.orders(found, {name: (LEADS + i, each) for i, (name, each) in enumerate(axes.items())})
 
 
 COLUMNS = {
@@ -270,8 +250,7 @@ def pictures(how: study.How, table: Table, ranks: Ranks, found: Found) -> list[r
         coordinates.layers_picture(found, apart="countries", ylabel="R2 of unit vectors"),
     ]
     if how.dims:
-        axes = coordinates.axes_picture(found, how.dims, ylabel="R2 of unit vectors")
-        found_pictures.append(axes)
+        found_pictures.append(coordinates.axes_picture(found, how.dims, ylabel="R2 of unit vectors"))
     return found_pictures
 
 

@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from interp_jax.core import checks
-from interp_jax.core.correlation import rank_correlations
 from interp_jax.core.types import Numpy
 from interp_jax.data import wordnet
 from interp_jax.models.pretrained import language
@@ -119,20 +118,8 @@ def tallied(known: wordnet.Births, found: Found) -> Table:
                 (division, name, "proximity"): scores.mean(near, decade, count),
                 (division, name, "error"): scores.mean(CENTURY * np.abs(own - y[None])[:, :, 0], decade, count),
             }
-    half = jnp.asarray(spans(known.years, HALF))
-    without = np.asarray(study.about(jnp.asarray(y, jnp.float32), half, int(half.max()) + 1), np.float64)
-    table |= {
-        ("block", name, "inside"): scores.r2(without, told.astype(np.float64), decade, count)
-        for name, told in found["inside"].items()
-    }
-    if "net" in found:
-        rows, net = found["net"]
-        linear = found["predictions"]["layers"][:, 0].astype(np.float64)
-        for name, values in (("net", net), ("linear", np.take_along_axis(linear, rows[:, :, None], 1))):
-            own = np.full(linear.shape, np.nan)
-            np.put_along_axis(own, rows[:, :, None], values, 1)
-            table["random", "layers", name] = scores.r2(y, own, decade, count)
-    return table
+    table |= coordinates.of_insides(y, spans(known.years, HALF), found, decade, count)
+    return table | coordinates.of_nets(y, found, decade, count)
 
 
 def stated() -> dict[str, Stated]:
@@ -204,14 +191,8 @@ def judge(s: Settings, known: wordnet.Births, table: Table, found: Found) -> lis
 
 
 def orders(known: wordnet.Births, found: Found) -> Ranks:
-    """Give Spearman's correlations, by division, features and quantity: `[S]`."""
-    return {
-        (division, name, "spearman"): np.array([
-            rank_correlations(each, known.years[:, None])[0, 0] if np.ptp(each) else 0.0 for each in both[:, at]
-        ])
-        for name, both in found["predictions"].items()
-        for at, division in enumerate(study.DIVISIONS)
-    }  # fmt: skip
+    """Give Spearman's correlations of years of birth."""
+    return coordinates.orders(found, {"spearman": (0, known.years)})
 
 
 def pictures(how: study.How, table: Table, ranks: Ranks, found: Found) -> list[records.Picture]:

@@ -6,9 +6,11 @@ A table maps (division, features, quantity) to a `probes.coordinates_scores.Tall
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from interp_jax.core.bootstrap import FEWEST
+from interp_jax.core.correlation import rank_correlations
 from interp_jax.core.intervals import Interval, student
 from interp_jax.core.types import Numpy
 from interp_jax.probes import coordinates_scores as scores
@@ -33,6 +35,45 @@ def claims(stated: Mapping[str, Stated], *, source: str, unit: str, scope: str, 
         stated, source=source, unit=unit, scope=scope, primary=primary, delta=0.02,
         published="a control that the paper lacks",
     )  # fmt: skip
+
+
+def of_nets(true: Numpy, found: Found, cluster: Numpy, count: int) -> Table:
+    """Score the net, and ridge on the same rows; nothing without a net. true: `[N, leads]`."""
+    if "net" not in found:
+        return {}
+    rows, net = found["net"]
+    linear = found["predictions"]["layers"][:, 0, :, : true.shape[1]].astype(np.float64)
+    table: Table = {}
+    for name, values in (("net", net), ("linear", np.take_along_axis(linear, rows[:, :, None], 1))):
+        own = np.full(linear.shape, np.nan)
+        np.put_along_axis(own, rows[:, :, None], values, 1)
+        table["random", "layers", name] = scores.r2(true, own, cluster, count)
+    return table
+
+
+def of_insides(true: Numpy, block: Numpy, found: Found, cluster: Numpy, count: int) -> Table:
+    """Score what is told of targets `[N, leads]` about the means of their blocks, whole blocks held out."""
+    about = study.about(jnp.asarray(true, jnp.float32), jnp.asarray(block), int(block.max()) + 1)
+    return {
+        ("block", name, "inside"): scores.r2(np.asarray(about, np.float64), told.astype(np.float64), cluster, count)
+        for name, told in found["inside"].items()
+    }
+
+
+def orders(found: Found, targets: Mapping[str, tuple[int, Numpy]]) -> Ranks:
+    """Give Spearman's correlations, by division, features and quantity; 0 where all predictions are the same.
+
+    targets: of each quantity which of the targets it is, and the numbers `[N]` to be in order.
+    """
+    return {
+        (division, name, quantity): np.array([
+            rank_correlations(each[:, at : at + 1], true[:, None])[0, 0] if np.ptp(each[:, at]) else 0.0
+            for each in both[:, i]
+        ])
+        for name, both in found["predictions"].items()
+        for i, division in enumerate(study.DIVISIONS)
+        for quantity, (at, true) in targets.items()
+    }  # fmt: skip
 
 
 def judge(

@@ -2,30 +2,17 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 
 from experiments import probe_ccs as experiment
-from interp_jax.models import transformer
-from interp_jax.models.pretrained import Language
-from interp_jax.models.transformer import Config
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
 from interp_jax.runs import cli
+from tests.models.languages import small
 
 TINY = ["quick", "--seeds", "2", "--things", "1", "--restarts", "2", "--epochs", "5"]
 QUICK = experiment.PRESETS["quick"]
-
-
-def small():
-    """A model of two layers, and a tokeniser that numbers letters."""
-    config = Config(
-        vocabulary=256, window=128, width=8, layers=2, heads=2, groups=2, size=4, hidden=8, activation=jax.nn.gelu,
-        epsilon=1e-6, after=True, causal=False, kinds=2,
-    )  # fmt: skip
-    lm = Language(config, transformer.init(jax.random.key(1), config))
-    return lm, lambda texts: [[ord(letter) % 256 for letter in one][-40:] for one in texts]
 
 
 def call(*words):

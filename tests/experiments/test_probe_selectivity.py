@@ -8,29 +8,24 @@ import pytest
 
 from experiments import probe_selectivity as experiment
 from interp_jax.data import wordnet
-from interp_jax.models import transformer
-from interp_jax.models.pretrained import Language
-from interp_jax.models.transformer import Config
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
 from interp_jax.runs import cli
+from tests.models import languages
 
 TINY = ["quick", "--seeds", "2", "--types", "20", "--epochs", "2", "--coded", "10"]
 QUICK = experiment.PRESETS["quick"]
 
 
 def small():
-    """A model of two layers, and a tokeniser that numbers letters."""
-    config = Config(
-        vocabulary=256, window=128, width=8, layers=2, heads=2, groups=2, size=4, hidden=8, activation=jax.nn.gelu,
-        epsilon=1e-6, after=True, causal=False, kinds=2,
-    )  # fmt: skip
+    """A small model, and what says which letters a word is."""
+    lm, encode = languages.small()
 
     def locate(texts, start, stop):
         inside = [[a <= i < b for i in range(len(one))] for one, a, b in zip(texts, start, stop, strict=True)]
-        return [[ord(letter) % 256 for letter in one] for one in texts], inside
+        return encode(texts), inside
 
-    return Language(config, transformer.init(jax.random.key(1), config)), locate
+    return lm, locate
 
 
 def sentences():

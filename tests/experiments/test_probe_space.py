@@ -13,7 +13,7 @@ from interp_jax.probes import space
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
 from interp_jax.runs import cli
-from tests.experiments.test_probe_ccs import small
+from tests.models.languages import small
 
 TINY = ["quick", "--seeds", "2", "--letters", "8", "--epochs", "2", "--prompt", "in {}"]
 QUICK = experiment.PRESETS["quick"]

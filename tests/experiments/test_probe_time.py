@@ -11,7 +11,7 @@ from interp_jax.probes import coordinates_scores as scores
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
 from interp_jax.runs import cli
-from tests.experiments.test_probe_ccs import small
+from tests.models.languages import small
 
 TINY = ["quick", "--seeds", "3", "--letters", "8", "--epochs", "2"]
 QUICK = experiment.PRESETS["quick"]

@@ -2,9 +2,12 @@
 
 import json
 
+import jax
 import numpy as np
 
-from interp_jax.models import safetensors
+from interp_jax.models import safetensors, transformer
+from interp_jax.models.pretrained import Language
+from interp_jax.models.transformer import Config
 
 D, F, L, V, WINDOW = 16, 24, 3, 40, 12
 BERT = {
@@ -27,6 +30,16 @@ LLAMA3 = LLAMA | {
                      "original_max_position_embeddings": 40},
 }  # fmt: skip
 CONFIGS = {"bert": BERT, "gpt2": GPT2, "llama": LLAMA, "llama3": LLAMA3}
+
+
+def small():
+    """A model of two layers, and a tokeniser that numbers letters: what `pretrained.language` gives."""
+    config = Config(
+        vocabulary=256, window=128, width=8, layers=2, heads=2, groups=2, size=4, hidden=8, activation=jax.nn.gelu,
+        epsilon=1e-6, after=True, causal=False, kinds=2,
+    )  # fmt: skip
+    lm = Language(config, transformer.init(jax.random.key(1), config))
+    return lm, lambda texts: [[ord(letter) % 256 for letter in one][-40:] for one in texts]
 
 
 def shapes(config):
