@@ -39,7 +39,6 @@ from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
-from interp_jax.runs.parts import Part
 from interp_jax.train.models import by_seed
 
 PAPER = "Burns et al. 2022, Discovering Latent Knowledge in Language Models Without Supervision"
@@ -102,7 +101,7 @@ def load(s: Settings) -> dict[str, Rows]:
 
         def states(name: str, params: PyTree, pairs: data.Contrast, task: str = task) -> Array:
             place = s.out / "runs" / f"{task}-{name}"
-            kept = capture(features, params, encode(data.texts(pairs)), place, lengths=4, part=Part.parse("1/1"))
+            kept = capture(features, params, encode(data.texts(pairs)), place, lengths=4)
             assert kept is not None
             return jnp.asarray(data.arranged(pairs, kept.load("mean")))
 

@@ -41,7 +41,6 @@ from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
-from interp_jax.runs.parts import Part
 from interp_jax.train.models import by_seed
 
 LEACE = "Belrose et al. 2023, LEACE: Perfect linear concept erasure in closed form"
@@ -125,7 +124,7 @@ def load(s: Settings) -> tuple[Rows, PyTree, Language]:
         return {"mean": transformer.mean(lm.apply(params, x).states, x.mask)}
 
     short = [tokens[i] for i in kept]
-    done = capture(features, lm.params, short, s.out / "runs" / "states", lengths=4, part=Part.parse("1/1"))
+    done = capture(features, lm.params, short, s.out / "runs" / "states", lengths=4)
     assert done is not None
     asia = np.array([code in ASIA for code in codes])[country[kept]]
     early = np.array([names[i][0].upper() < "M" for i in kept])

@@ -41,7 +41,6 @@ from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
-from interp_jax.runs.parts import Part
 from interp_jax.train.models import by_seed
 
 PAPER = "Hewitt and Liang 2019, Designing and Interpreting Probes with Control Tasks"
@@ -111,7 +110,7 @@ def load(s: Settings) -> Words:
         return {"word": transformer.mean(states, x.ids >= size)}
 
     def states(name: str, params: PyTree) -> Array:
-        kept = capture(features, params, marked, s.out / "runs" / name, lengths=6, part=Part.parse("1/1"))
+        kept = capture(features, params, marked, s.out / "runs" / name, lengths=6)
         assert kept is not None
         return jnp.asarray(kept.load("word"))
 

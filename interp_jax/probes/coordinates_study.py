@@ -26,7 +26,6 @@ from interp_jax.models import transformer
 from interp_jax.models.pretrained import Language
 from interp_jax.probes import controls, dimension, supervised
 from interp_jax.runs.capture import capture
-from interp_jax.runs.parts import Part
 
 STRENGTHS = tuple(float(value) for value in 10.0 ** np.arange(-2, 3.1, 0.5))
 """Penalties of ridge, in mean eigenvalues of the centred `x.T @ x` of the rows it is fitted to."""
@@ -314,7 +313,7 @@ def candidates(
     lm: Language, params: PyTree, rows: Sequence[Sequence[int]], layers: Sequence[int], place: Path
 ) -> Array:
     """Compute the states of all texts into a folder, once: `[pools layers, N, D]`, those of a pool together."""
-    kept = capture(pooled(lm.apply, layers), params, rows, place, lengths=4, part=Part.parse("1/1"))
+    kept = capture(pooled(lm.apply, layers), params, rows, place, lengths=4)
     assert kept is not None
     return jnp.concatenate([jnp.moveaxis(jnp.asarray(kept.load(name)), 1, 0) for name in POOLS])
 
