@@ -33,8 +33,6 @@ from interp_jax.models.nets import MLP, Net, functional
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer, trainer
@@ -90,7 +88,7 @@ def train(s: Settings, kind: str, data: Examples) -> Sweep:
     return sweep(
         make, table.grid({"lr": [s.lr]}, s.seeds), data, steps=s.steps, chunk=s.chunk,
         config={"kind": kind, "data": s.data, "eps": s.eps, "batch": s.batch},
-        out=s.out / "runs" / kind.replace(" ", "_"), part=Part.parse(s.part), profile=Profile(s.profile),
+        out=s.out / "runs" / kind.replace(" ", "_"), **s.driver(),
     )  # fmt: skip
 
 

@@ -38,7 +38,6 @@ from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
 from interp_jax.runs.chain import Steps
 from interp_jax.runs.driver import drive
-from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.runs.store import open_store
 from interp_jax.train import table
@@ -249,7 +248,7 @@ def study(s: Settings, made: Sets) -> Sweep:
     return sweep(
         make, table.grid(grid, s.students), made, steps=s.steps, chunk=_chunk(s.steps),
         config={"model": s.model, "batch": s.batch}, out=s.out / "runs" / "students",
-        part=Part.parse(s.part), profile=Profile(s.profile),
+        **s.driver(),
     )  # fmt: skip
 
 

@@ -33,8 +33,6 @@ from interp_jax.core.types import Array, ArrayLike, Key, Numpy
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import sweep
 from interp_jax.train.trainer import measurement
@@ -396,7 +394,7 @@ def run(s: Settings) -> None:
     claims(s)
     done = sweep(
         measurement(lambda key, data: measure(s, key), ()), table.grid({}, s.seeds), (), steps=1, chunk=1,
-        config=work.config, out=s.out / "runs", part=Part.parse(s.part), profile=Profile(s.profile),
+        config=work.config, out=s.out / "runs", **s.driver(),
     )  # fmt: skip
     if work.waits(len(done.runs), s.seeds):
         return

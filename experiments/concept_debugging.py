@@ -45,8 +45,6 @@ from interp_jax.report import contrasts, experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import sweep
 from interp_jax.train.trainer import Trainer
@@ -298,7 +296,7 @@ def run(s: Settings) -> None:
     data = load(s)
     trained = sweep(
         partial(make, s), table.grid({"strength": s.strengths}, s.seeds), data, steps=s.steps, chunk=s.chunk,
-        config=work.config, out=s.out / "runs" / "nets", part=Part.parse(s.part), profile=Profile(s.profile),
+        config=work.config, out=s.out / "runs" / "nets", **s.driver(),
     )  # fmt: skip
     if work.waits(len(trained.runs), len(s.strengths) * s.seeds):
         return

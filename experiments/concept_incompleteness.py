@@ -43,8 +43,6 @@ from interp_jax.data.concept_sets import ConceptSet
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Held, Trainer, holding
@@ -170,7 +168,7 @@ def train(s: Settings, name: tuple[str, str, str], data: ConceptSet, config: dic
     epochs, folder = s.epochs * (3 if small else 1), "-".join(name)
     return sweep(
         make, runs, data, steps=epochs, chunk=epochs, config=config | {"sweep": folder}, out=s.out / "runs" / folder,
-        part=Part.parse(s.part), profile=Profile(s.profile),
+        **s.driver(),
     )  # fmt: skip
 
 

@@ -45,8 +45,6 @@ from interp_jax.models.nets import LeakyMLP, Net, UniformDense, functional
 from interp_jax.report import experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Held, Trainer, holding
@@ -194,7 +192,7 @@ def train(s: Settings, name: str, family: str, data: ConceptSplit, config: dict[
     runs = [table.run({"kind": i, "seed": seed}, seed) for i in range(len(FAMILIES[family])) for seed in range(s.seeds)]
     return sweep(
         make, runs, data, steps=s.epochs, chunk=s.epochs, config=config | {"set": name, "family": family},
-        out=s.out / "runs" / f"{name}-{family}", part=Part.parse(s.part), profile=Profile(s.profile),
+        out=s.out / "runs" / f"{name}-{family}", **s.driver(),
     )  # fmt: skip
 
 

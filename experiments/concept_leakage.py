@@ -44,8 +44,6 @@ from interp_jax.models.nets import Dense, LeakyMLP, Net, functional
 from interp_jax.report import experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part as Share
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer
@@ -172,7 +170,7 @@ def train(s: Settings, name: str, data: Digits, config: dict[str, Any]) -> Sweep
     return sweep(
         make, [table.run({"seed": seed} | cell, seed) for seed in range(s.seeds) for cell in cells(s, name)], data,
         steps=s.epochs, chunk=s.epochs, config=config | {"sweep": name}, out=s.out / "runs" / name,
-        part=Share.parse(s.part), profile=Profile(s.profile),
+        **s.driver(),
     )  # fmt: skip
 
 

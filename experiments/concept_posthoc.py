@@ -44,8 +44,6 @@ from interp_jax.models.nets import MLP, Net, functional
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer, trainer
@@ -393,8 +391,7 @@ def run(s: Settings) -> None:
     trained: dict[str, Sweep] = {
         name: sweep(
             partial(make, s, name), table.grid({}, s.seeds), load(s, name), steps=s.steps, chunk=s.chunk,
-            config=work.config | {"set": name}, out=s.out / "runs" / name, part=Part.parse(s.part),
-            profile=Profile(s.profile),
+            config=work.config | {"set": name}, out=s.out / "runs" / name, **s.driver(),
         )
         for name in s.data
     }  # fmt: skip

@@ -55,8 +55,6 @@ from interp_jax.data.concept_sets import ConceptSet
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Held, Metrics, Trainer, holding
@@ -163,7 +161,7 @@ def train(s: Settings, name: str, data: ConceptSet, config: dict[str, Any]) -> S
     ]  # fmt: skip
     return sweep(
         partial(make, s, name), runs, data, steps=s.steps, chunk=s.steps, config=config | {"family": name},
-        out=s.out / "runs" / name, part=Part.parse(s.part), profile=Profile(s.profile),
+        out=s.out / "runs" / name, **s.driver(),
     )  # fmt: skip
 
 

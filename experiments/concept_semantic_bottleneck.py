@@ -46,8 +46,6 @@ from interp_jax.report import contrasts, experiment, figures, records, tables
 from interp_jax.report.claims import Claim, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Held
@@ -132,7 +130,7 @@ def train(s: Settings, name: str, pool: ConceptSet, config: dict[str, Any]) -> S
         partial(trainer, s.nets, s.world, name),
         [table.run({"seed": seed} | cell, seed) for seed in range(s.seeds) for cell in cells], pool,
         steps=(1 + (name == "in turn")) * s.epochs, chunk=s.epochs, config=defines | {"sweep": name},
-        out=s.out / "runs" / name, part=Part.parse(s.part), profile=Profile(s.profile),
+        out=s.out / "runs" / name, **s.driver(),
     )  # fmt: skip
 
 

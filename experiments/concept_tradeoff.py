@@ -39,8 +39,6 @@ from interp_jax.data.concept_named import Stack
 from interp_jax.report import cells, experiment, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 
@@ -114,7 +112,7 @@ def train(s: Settings, family: str, stack: Stack, config: dict[str, Any]) -> Swe
     return sweep(
         lambda **cell: comparison.trainer(s.nets, family, stack.kind, cell), runs, stack.examples,
         steps=phases * s.epochs, chunk=s.epochs, config=config | {"sweep": name}, out=s.out / "runs" / name,
-        part=Part.parse(s.part), profile=Profile(s.profile),
+        **s.driver(),
     )  # fmt: skip
 
 

@@ -54,8 +54,6 @@ from interp_jax.report import contrasts, experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer, trainer
@@ -381,7 +379,7 @@ def run(s: Settings) -> None:
         arm: sweep(
             partial(make, s, arm), table.grid({"shuffled": (0, 1)} if arm == "whitened" else {}, s.seeds), (),
             steps=s.steps, chunk=s.chunk, config=defines | {"net": arm}, out=s.out / "runs" / arm,
-            part=Part.parse(s.part), profile=Profile(s.profile),
+            **s.driver(),
         )
         for arm in ("whitened", "normalised", "plain")
     }  # fmt: skip

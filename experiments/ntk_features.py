@@ -46,8 +46,6 @@ from interp_jax.ntk import comparison, kernels, operators, spectra
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer, TrainState, trainer
@@ -360,7 +358,7 @@ def trained(s: Settings, regime: tuple[int, float], config: dict) -> Sweep:
     return sweep(
         lambda: training(s, network(s, hidden), sparsity), table.grid({}, s.seeds), importance, steps=s.steps,
         chunk=chunk, config=config | {"hidden": hidden, "sparsity": sparsity},
-        out=s.out / "runs" / f"{hidden}-{sparsity:g}", part=Part.parse(s.part), profile=Profile(s.profile),
+        out=s.out / "runs" / f"{hidden}-{sparsity:g}", **s.driver(),
     )  # fmt: skip
 
 

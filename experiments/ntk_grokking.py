@@ -46,8 +46,6 @@ from interp_jax.ntk import comparison, kernels
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Kept, Trainer, TrainState, snapshots, trainer
@@ -377,7 +375,7 @@ def trained(s: Settings, config: dict) -> Sweep:
     some = next(n for n in range(min(times, 10), 0, -1) if times % n == 0)
     return sweep(
         lambda: training(s, network(s), given), table.grid({}, s.seeds), given, steps=s.steps, chunk=some * s.every,
-        config=config, out=s.out / "runs", part=Part.parse(s.part), profile=Profile(s.profile),
+        config=config, out=s.out / "runs", **s.driver(),
     )  # fmt: skip
 
 

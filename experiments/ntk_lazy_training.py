@@ -32,8 +32,6 @@ from interp_jax.ntk import infinite, kernels, predictions
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer, TrainState, trainer
@@ -206,8 +204,7 @@ def trained(s: Settings, width: int, data: Data, rate: float, config: dict) -> S
     chunk = next(n for n in range(min(s.steps, 250), 0, -1) if s.steps % n == 0)
     return sweep(
         lambda: training(net, rate), table.grid({}, s.seeds), data, steps=s.steps, chunk=chunk,
-        config=config | {"width": width}, out=s.out / "runs" / f"width-{width}", part=Part.parse(s.part),
-        profile=Profile(s.profile),
+        config=config | {"width": width}, out=s.out / "runs" / f"width-{width}", **s.driver(),
     )  # fmt: skip
 
 

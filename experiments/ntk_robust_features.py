@@ -40,8 +40,6 @@ from interp_jax.ntk import comparison, eigenfeatures, infinite, kernels, predict
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Kept, Trainer, measurement, snapshots, trainer
@@ -182,7 +180,7 @@ def train(s: Settings, kind: str, data: tuple[Array, Array], config: dict) -> Sw
 
     return sweep(
         make, table.grid({}, s.seeds), data, steps=s.steps, chunk=every, config=config | {"kind": kind},
-        out=s.out / "runs" / kind, part=Part.parse(s.part), profile=Profile(s.profile),
+        out=s.out / "runs" / kind, **s.driver(),
     )  # fmt: skip
 
 
@@ -372,7 +370,7 @@ def run(s: Settings) -> None:
     pair, split = Pair.load(s), images.by_name(s.data)
     measured = sweep(
         measurement(partial(features, s), pair), table.grid({}, s.seeds), pair, steps=1, chunk=1, config=work.config,
-        out=s.out / "runs" / "features", part=Part.parse(s.part), profile=Profile(s.profile),
+        out=s.out / "runs" / "features", **s.driver(),
     )  # fmt: skip
     data = jnp.asarray(split.train.images), jnp.asarray(split.train.labels)
     trained = {kind: train(s, kind, data, work.config) for kind in KINDS}

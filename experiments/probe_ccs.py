@@ -39,7 +39,6 @@ from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
-from interp_jax.train.models import by_seed
 
 PAPER = "Burns et al. 2022, Discovering Latent Knowledge in Language Models Without Supervision"
 CRITIQUE = "Farquhar et al. 2023, Challenges with Unsupervised LLM Knowledge Discovery"
@@ -309,10 +308,12 @@ def run(s: Settings) -> None:
     claims(s)
     rows = load(s)
     counts = {task: groups_of(s, task) for task in TASKS}
-    config = {name: value for name, value in work.config.items() if name != "seeds"}
-    found = by_seed(partial(measure, s, counts), s.seeds, rows, config=config, out=s.out / "runs" / "seeds")
-    found = {task: {name: np.asarray(each, np.float64) for name, each in of.items()} for task, of in found.items()}
-    work.write(judge(s, found), pictures=pictures(found), rows=rows_of(s, found), diverged={})
+    done = work.by_seed(partial(measure, s, counts), rows)
+    if done is None:
+        return
+    measured, diverged = done
+    found = {task: {name: np.asarray(each, np.float64) for name, each in of.items()} for task, of in measured.items()}
+    work.write(judge(s, found), pictures=pictures(found), rows=rows_of(s, found), diverged=diverged)
 
 
 PRESETS = {"quick": Settings(), "full": Settings(seeds=20, things=8, restarts=10)}

@@ -41,7 +41,6 @@ from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
-from interp_jax.train.models import by_seed
 
 LEACE = "Belrose et al. 2023, LEACE: Perfect linear concept erasure in closed form"
 INLP = "Ravfogel et al. 2020, Null It Out: Guarding Protected Attributes by Iterative Nullspace Projection"
@@ -376,11 +375,12 @@ def run(s: Settings) -> None:
     )  # fmt: skip
     claims(s)
     rows, params, lm = load(s)
-    config = {name: value for name, value in work.config.items() if name != "seeds"}
-    find = partial(study.one_split, how(s), lm.apply)
-    measured = by_seed(find, s.seeds, (rows, params), config=config, out=s.out / "runs" / "seeds")
+    done = work.by_seed(partial(study.one_split, how(s), lm.apply), (rows, params))
+    if done is None:
+        return
+    measured, diverged = done
     found = {name: np.asarray(each, np.float64) for name, each in measured.items()}
-    work.write(judge(s, found), pictures=pictures(s, found), rows=rows_of(s, found), diverged={})
+    work.write(judge(s, found), pictures=pictures(s, found), rows=rows_of(s, found), diverged=diverged)
 
 
 PRESETS = {

@@ -50,7 +50,6 @@ from interp_jax.probes.factor_scores import factor_r2
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import models, table
 from interp_jax.train.sweep import Sweep, sweep
@@ -185,8 +184,7 @@ def trained(s: Settings, config: dict, train: Rows) -> Sweep:
     """Train all seeds, tasks and twins in one sweep; rerunning resumes."""
     return sweep(
         lambda task, departs: training(s, network(s), train, task, departs), table_of_runs(s), train, steps=s.steps,
-        chunk=s.steps // 5, config=config, out=s.out / "runs" / "networks", part=Part.parse(s.part),
-        profile=Profile(s.profile),
+        chunk=s.steps // 5, config=config, out=s.out / "runs" / "networks", **s.driver(),
     )  # fmt: skip
 
 

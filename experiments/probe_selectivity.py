@@ -22,7 +22,6 @@ in which the last layer and unseen words had other verdicts.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +40,6 @@ from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
 from interp_jax.runs.capture import capture
-from interp_jax.train.models import by_seed
 
 PAPER = "Hewitt and Liang 2019, Designing and Interpreting Probes with Control Tasks"
 CODE = "Voita and Titov 2020, Information-Theoretic Probing with Minimum Description Length"
@@ -352,11 +350,13 @@ def run(s: Settings) -> None:
     )  # fmt: skip
     claims(s)
     words = load(s)
-    config: dict[str, Any] = {name: value for name, value in work.config.items() if name != "seeds"}
     how = how_of(s, words.states.shape[1] - 1)
-    found = by_seed(partial(one_split, how), s.seeds, words, config=config, out=s.out / "runs" / "seeds")
-    found = {name: np.asarray(each, np.float64) for name, each in found.items()}
-    work.write(judge(s, found), pictures=pictures(found), rows=rows_of(s, found), diverged={})
+    done = work.by_seed(partial(one_split, how), words)
+    if done is None:
+        return
+    measured, diverged = done
+    found = {name: np.asarray(each, np.float64) for name, each in measured.items()}
+    work.write(judge(s, found), pictures=pictures(found), rows=rows_of(s, found), diverged=diverged)
 
 
 PRESETS = {"quick": Settings(), "full": Settings(seeds=20, types=1400, coded=600)}

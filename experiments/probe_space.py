@@ -40,7 +40,6 @@ from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.report.coordinates import Found, Ranks, Table
 from interp_jax.runs import cli
-from interp_jax.train.models import by_seed
 
 PAPER = "Gurnee and Tegmark 2024, Language Models Represent Space and Time"
 FEATURES = {
@@ -264,13 +263,15 @@ def run(s: Settings) -> None:
     known = cities(s)
     claims(s, known)
     how, rows = load(s, known)
-    config = {name: value for name, value in work.config.items() if name != "seeds"}
-    found = by_seed(partial(study.one_split, how), s.seeds, rows, config=config, out=s.out / "runs" / "seeds")
+    done = work.by_seed(partial(study.one_split, how), rows)
+    if done is None:
+        return
+    found, diverged = done
     table, ranks = tallied(known, found), orders(known, found)
     work.write(
         judge(s, known, table, found), pictures=pictures(how, table, ranks, found),
         rows=coordinates.rows_of(table, ranks, found, how.dims),
-        diverged={},
+        diverged=diverged,
     )  # fmt: skip
 
 

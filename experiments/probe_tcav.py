@@ -38,8 +38,6 @@ from interp_jax.report import contrasts, experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding
 from interp_jax.report.contrasts import Stated
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import sweep
 from interp_jax.train.trainer import Trainer, trainer
@@ -331,10 +329,9 @@ def run(s: Settings) -> None:
         question="Does testing with concept vectors tell what a network uses from what is merely there?",
     )  # fmt: skip
     claims(s)
-    config = {name: value for name, value in work.config.items() if name != "seeds"}
     done = sweep(
-        partial(make, s), table.grid({}, s.seeds), load(), steps=s.steps, chunk=s.chunk, config=config,
-        out=s.out / "runs" / "nets", part=Part.parse(s.part), profile=Profile(s.profile),
+        partial(make, s), table.grid({}, s.seeds), load(), steps=s.steps, chunk=s.chunk, config=work.config,
+        out=s.out / "runs" / "nets", **s.driver(),
     )  # fmt: skip
     if work.waits(len(done.runs), s.seeds):
         return

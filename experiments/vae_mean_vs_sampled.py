@@ -43,8 +43,6 @@ from interp_jax.models import discriminator, vae
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli
-from interp_jax.runs.parts import Part
-from interp_jax.runs.profile import Profile
 from interp_jax.train import table
 from interp_jax.train.sweep import Sweep, sweep
 from interp_jax.train.trainer import Trainer
@@ -422,7 +420,7 @@ def run(s: Settings) -> None:
         name: sweep(
             training(s, name), table.grid({"strength": strengths(s, name)}, s.seeds), data,
             steps=s.steps, chunk=s.chunk, config={**defines, "method": name}, out=s.out / "runs" / name,
-            part=Part.parse(s.part), profile=Profile(s.profile),
+            **s.driver(),
         )
         for name in s.methods
     }  # fmt: skip

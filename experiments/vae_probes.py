@@ -36,7 +36,6 @@ from interp_jax.models import discriminator, vae
 from interp_jax.report import experiment, figures, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli, seal
-from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import models, table
 from interp_jax.train.sweep import Sweep, sweep
@@ -184,7 +183,7 @@ def train(s: Settings, images: Images, config: dict[str, Any]) -> dict[str, Swee
     opponent = discriminator.mlp(s.latents, hidden=s.discriminator)
     alone = study.Training(net, images.batch(s.batch), opponent, s.steps, s.lr, scale)
     taught = pairs.Training(net, s.latents, images.couples(s.batch // 2), s.lr, scale)
-    shared = {"part": Part.parse(s.part), "profile": Profile(s.profile)}
+    shared = s.driver()
     done = {}
     for name in s.methods:
         make = study.method(name, alone) if name in study.STRENGTHS else pairs.method(name, taught)
@@ -213,7 +212,9 @@ def measured(s: Settings, images: Images, trained: dict[str, Sweep], config: dic
 
     def once(name: str, find: Find, seeds: int) -> PyTree:
         out = s.out / "runs" / f"{name}-{seal.sha256(config)[:8]}"
-        return models.by_seed(find, seeds, images.bits, config=config, out=out, profile=Profile(s.profile))
+        return models.found(
+            models.by_seed(find, seeds, images.bits, config=config, out=out, profile=Profile(s.profile))
+        )
 
     components = once("components", lambda key, bits: references.principal(images, bits, key, s.latents), 1)
     data = (images.bits, jax.tree.map(lambda values: jnp.asarray(values[0]), components), kinds)

@@ -35,7 +35,6 @@ from interp_jax.models import discriminator, vae
 from interp_jax.report import experiment, figures, looks, records
 from interp_jax.report.claims import Claim, Direction, Finding, finding
 from interp_jax.runs import cli, provenance, seal
-from interp_jax.runs.parts import Part
 from interp_jax.runs.profile import Profile
 from interp_jax.train import cost, models, table
 from interp_jax.train.sweep import Sweep, sweep
@@ -134,7 +133,7 @@ def train(s: Settings, name: str, images: Images, config: dict[str, Any]) -> Swe
     return sweep(
         study.method(name, given(s, images)), table.grid({"strength": strengths}, s.seeds), images.bits,
         steps=s.steps, chunk=s.chunk, config=config | {"method": name}, out=s.out / "runs" / name,
-        part=Part.parse(s.part), profile=Profile(s.profile),
+        **s.driver(),
     )  # fmt: skip
 
 

@@ -3,23 +3,23 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from interp_jax.core.types import Key, PyTree
 from interp_jax.report import records
 from interp_jax.report.claims import Finding
 from interp_jax.runs import cli, events
 from interp_jax.runs.provenance import device, now, revision, versions
+from interp_jax.train import models
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """A run that has begun. config: what defines it, its own settings. manifest: what is known of it before its end."""
 
-    out: Path
-    seeds: int
-    part: str
+    settings: cli.Settings
     config: dict[str, Any]
     manifest: dict[str, Any]
     began: float
@@ -27,9 +27,20 @@ class Experiment:
     def waits(self, runs: int, wanted: int) -> bool:
         """Tell whether runs are left to other parts, and if so say what to do when they are done."""
         if runs < wanted:
-            text = f"part {self.part} is done: run without --part when all are, to measure and report"
+            text = f"part {self.settings.part} is done: run without --part when all are, to measure and report"
             print(text, file=sys.stderr, flush=True)  # noqa: T201
         return runs < wanted
+
+    def by_seed(self, find: Callable[[Key, PyTree], PyTree], data: PyTree) -> tuple[PyTree, dict[str, int]] | None:
+        """Compute `find(key, data)` of each seed once; None, and what to do, while seeds are left to other parts.
+
+        Gives what was found, `[seeds, ...]` in numpy, and the seeds in which something is not finite, for `write`.
+        """
+        s = self.settings
+        done = models.by_seed(find, s.seeds, data, config=self.config, out=s.out / "runs" / "seeds", **s.driver())
+        if self.waits(len(done.runs), s.seeds):
+            return None
+        return models.found(done), done.diverged
 
     def write(
         self,
@@ -47,10 +58,11 @@ class Experiment:
             "wall_seconds": time.perf_counter() - self.began,
             "ended": now(),
             "finished": True,
-            "seeds": list(range(self.seeds)),
+            "seeds": list(range(self.settings.seeds)),
             "diverged": [f"{name} by step {step}" for name, step in diverged.items()],
         }
-        return records.write(self.out, manifest=self.manifest | done, findings=findings, pictures=pictures, rows=rows)
+        manifest = self.manifest | done
+        return records.write(self.settings.out, manifest=manifest, findings=findings, pictures=pictures, rows=rows)
 
 
 def begin(
@@ -81,4 +93,4 @@ def begin(
         "presets": list(presets),
         "small": small,
     }
-    return Experiment(s.out, s.seeds, s.part, config, manifest, began)
+    return Experiment(s, config, manifest, began)

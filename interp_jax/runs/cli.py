@@ -13,13 +13,15 @@ An experiment extends `Settings`, gives presets, and calls `main`:
 
 import contextlib
 import dataclasses
+import functools
 import io
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import jax
 import tyro
 
 from interp_jax.core import checks
@@ -27,6 +29,7 @@ from interp_jax.runs import cache, distributed, events
 from interp_jax.runs.checkpoint import line
 from interp_jax.runs.driver import Interrupted
 from interp_jax.runs.parts import Part
+from interp_jax.runs.profile import Profile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +57,18 @@ class Settings:
         checks.whole(1, seeds=self.seeds)
         Part.parse(self.part)
 
+    @functools.cached_property
     def sinks(self) -> tuple[events.Sink, ...]:
-        """Make the sinks that `log` names."""
+        """Make the sinks that `log` names, once; none in other processes than the first."""
         make = {
             "tensorboard": lambda: events.tensorboard(self.out / "tensorboard"),
             "wandb": lambda: events.wandb(self.out.parent.name),
         }
-        return tuple(make[name]() for name in self.log)
+        return tuple(make[name]() for name in self.log) if jax.process_index() == 0 else ()
+
+    def driver(self) -> dict[str, Any]:
+        """Give what `sweep` and other drivers are told of this program: part, profile and sinks."""
+        return {"part": Part.parse(self.part), "profile": Profile(self.profile), "sinks": self.sinks}
 
 
 S = TypeVar("S", bound=Settings)
@@ -89,6 +97,7 @@ def main(
         distributed.use_every_core()
         distributed.initialize(settings.distributed)
         missing = (FileNotFoundError, ImportError)  # from here on it is what the experiment needs that is not there
+        _ = settings.sinks  # what is not there is said before work begins
         run(settings)
     except Interrupted:
         _say(name, "stopped by a signal after a commit; run the same command to go on")

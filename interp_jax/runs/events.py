@@ -50,13 +50,14 @@ class Events:
         except OSError:
             pass
 
-    def metrics(self, step: int, **metrics: float) -> None:
-        """Append the metrics of a step and hand them to the sinks."""
+    def metrics(self, chain: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Append the metrics of a step, and hand them to the sinks, named by the log's folder and the chain."""
         if self.path is None:
             return
-        self.log("metrics", step=step, **metrics)
+        self.log("metrics", chain=chain, step=step, **metrics)
+        named = {f"{self.path.parent.name}/{chain}/{name}": value for name, value in metrics.items()}
         for sink in self.sinks:
-            sink.log(step, metrics)
+            sink.log(step, named)
 
 
 def read(path: Path) -> Log:
@@ -98,12 +99,12 @@ def tensorboard(folder: Path) -> Sink:
     """Make a sink that writes TensorBoard files.
 
     Raises:
-        ValueError: when tensorboardX is not installed.
+        ImportError: tensorboardX is not installed.
     """
     try:
         from tensorboardX import SummaryWriter  # pyrefly: ignore
     except ImportError:
-        raise ValueError("the TensorBoard sink needs tensorboardX: pip install tensorboardX") from None
+        raise ImportError("the TensorBoard sink needs tensorboardX: pip install tensorboardX") from None
 
     class TensorBoard:
         writer = SummaryWriter(str(folder))
@@ -119,18 +120,20 @@ def tensorboard(folder: Path) -> Sink:
 def wandb(project: str, **settings: Any) -> Sink:
     """Make a sink that sends metrics to Weights & Biases; `settings` go to `wandb.init`.
 
+    The step is sent as a metric, for the client refuses steps that fall, as they do where one chain follows another.
+
     Raises:
-        ValueError: when wandb is not installed.
+        ImportError: wandb is not installed.
     """
     try:
         import wandb as client  # pyrefly: ignore
     except ImportError:
-        raise ValueError("the W&B sink needs wandb: pip install wandb") from None
+        raise ImportError("the W&B sink needs wandb: pip install wandb") from None
 
     class WandB:
         run = client.init(project=project, **settings)
 
         def log(self, step: int, metrics: Mapping[str, float]) -> None:
-            self.run.log(dict(metrics), step=step)
+            self.run.log({"step": step, **metrics})
 
     return WandB()

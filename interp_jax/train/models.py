@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def measured(
         [table.run({"model": i}, run.seed) for i, (_, run) in enumerate(models)],
         given, steps=1, chunk=1, config=config, out=out, width=width, profile=profile,
     )  # fmt: skip
-    return done.map(lambda state, _: state.found)
+    return found(done)
 
 
 def by_seed(
@@ -63,17 +64,21 @@ def by_seed(
     *,
     config: dict,
     out: str | Path,
-    profile: Profile | None = None,
-) -> PyTree:
-    """Compute `find(key, data)` of each seed once and store it: `[seeds, ...]`.
+    **driver: Any,
+) -> Sweep:
+    """Compute `find(key, data)` of each seed once and store it; `found` gives it. driver: as `sweep`'s.
 
     What later measurements are given must not be computed again: its last bits may differ, with the threads of LAPACK,
     and a sweep refuses other data.
     """
-    done = sweep(
+    return sweep(
         measurement(find, data), table.grid({}, seeds), data, steps=1, chunk=1, config=config, out=out,
-        width=jax.device_count(), profile=profile,
+        width=jax.device_count(), **driver,
     )  # fmt: skip
+
+
+def found(done: Sweep) -> PyTree:
+    """Give what a sweep of measurements found, `[runs, ...]` in numpy; NaN, too, which counts as diverged."""
     return done.map(lambda state, _: state.found)
 
 

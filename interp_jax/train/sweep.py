@@ -16,6 +16,7 @@ from interp_jax.core.types import Numpy, PyTree
 from interp_jax.runs import digest, store
 from interp_jax.runs.chain import Chain
 from interp_jax.runs.driver import drive
+from interp_jax.runs.events import Sink
 from interp_jax.runs.parts import ALL, Part
 from interp_jax.runs.profile import Profile
 from interp_jax.runs.progress import Progress
@@ -87,6 +88,7 @@ def sweep(
     every_seconds: float = 30.0,
     progress: Progress | None = None,
     profile: Profile | None = None,
+    sinks: tuple[Sink, ...] = (),
 ) -> Sweep:
     """Train every run of a table; a host driver, which owns `jit` and the store.
 
@@ -110,6 +112,7 @@ def sweep(
         every_seconds: the least time between commits: what a kill can cost.
         progress: told of each unit; by default a bar, or lines where there is no terminal.
         profile: a trace of a few units.
+        sinks: are told each chunk's metrics, means over a group's runs that have not diverged.
 
     Raises:
         ValueError: for an empty table, steps that are no multiple of chunk, a width that fits neither mesh nor memory.
@@ -124,7 +127,8 @@ def sweep(
     most = -(-len(runs) // part.count)  # every task of a job array must choose the same width
     shape = _shape(most, width, batch, lanes, steps, chunk, precision)
     built, shape = _fit(make, most, list(mine[0].hyperparameters), placed, shape, lanes, fixed=width is not None)
-    kept = _open(out, {"config": config or {}, "sweep": shape._asdict(), "data": digest.fingerprints(placed)}, part)
+    defines = {"config": config or {}, "sweep": shape._asdict(), "data": digest.fingerprints(placed)}
+    kept = _open(out, defines, part, sinks)
     kept.events.log("compiled", seconds=round(built.seconds, 2), bytes=built.bytes, **shape._asdict())
     packed = groups.pack(mine, shape.width, kept.chains())
     chains = tuple(GroupChain(group, built, shape, placed, lanes) for group in packed)
@@ -186,10 +190,10 @@ def _mesh(recorded: dict) -> Mesh:
     return meshes.over_runs(max(d for d in range(1, jax.device_count() + 1) if rows % d == 0))
 
 
-def _open(out: str | Path | None, defines: dict, part: Part) -> Store:
+def _open(out: str | Path | None, defines: dict, part: Part, sinks: tuple[Sink, ...]) -> Store:
     """Open the sweep's store, in a folder that goes with it if none is given."""
     folder = tempfile.mkdtemp(prefix="sweep-") if out is None else str(out)
-    kept = open_store(folder, defines, part=part)
+    kept = open_store(folder, defines, part=part, sinks=sinks)
     if out is None:
         weakref.finalize(kept, shutil.rmtree, folder, ignore_errors=True)
     return kept
@@ -237,7 +241,7 @@ def _observer(kept: Store, shape: Shape) -> Callable[[Chain, int, Group], None]:
         last = meshes.to_host({name: values[:, units - 1] for name, values in state.history.items()})
         fine = {name: values[np.isfinite(values)] for name, values in last.items()}
         means = {name: float(values.mean()) for name, values in fine.items() if values.size}
-        kept.events.log("metrics", chain=chain.name, step=units * shape.chunk, **means)
+        kept.events.metrics(chain.name, units * shape.chunk, means)
 
     return observe
 

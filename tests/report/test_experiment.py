@@ -1,6 +1,10 @@
 import dataclasses
 import datetime
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from interp_jax.report import experiment, records
 from interp_jax.runs import cli
 
@@ -35,3 +39,27 @@ def test_a_part_waits_for_the_others_and_says_so(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     assert work.waits(1, 2)
     assert "part 1/2 is done" in capsys.readouterr().err
+
+
+def test_seeds_are_measured_once_and_those_that_are_not_finite_are_named(tmp_path):
+    def find(key, data):
+        noise = jax.random.normal(key, (2,))
+        return {"noise": jnp.where(jax.random.key_data(key)[-1] == 1, jnp.nan, noise + data)}
+
+    found, diverged = begun(tmp_path).by_seed(find, jnp.zeros(2))
+    assert found["noise"].shape == (2, 2)
+    assert list(diverged) == ["seed=1"]
+    again, _ = begun(tmp_path).by_seed(find, jnp.zeros(2))
+    np.testing.assert_array_equal(again["noise"], found["noise"])
+    assert np.isnan(found["noise"][1]).all()
+
+
+def test_seeds_left_to_another_part_are_waited_for(tmp_path, capsys):
+    def find(key, data):
+        return {"total": data.sum()}
+
+    for part in ("1/2", "2/2"):
+        assert begun(tmp_path, part=part).by_seed(find, jnp.ones(3)) is None
+        assert f"part {part} is done" in capsys.readouterr().err
+    found, _ = begun(tmp_path).by_seed(find, jnp.ones(3))
+    np.testing.assert_array_equal(found["total"], [3, 3])

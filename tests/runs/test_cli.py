@@ -121,5 +121,15 @@ def test_interruptions_say_how_to_go_on(capsys):
 def test_sinks_are_made_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr("interp_jax.runs.events.tensorboard", lambda folder: ("tb", folder))
     monkeypatch.setattr("interp_jax.runs.events.wandb", lambda project: ("wandb", project))
-    made = Toy(out=tmp_path / "toy" / "quick", log=("tensorboard", "wandb")).sinks()
-    assert made == (("tb", tmp_path / "toy/quick/tensorboard"), ("wandb", "toy"))
+    toy = Toy(out=tmp_path / "toy" / "quick", log=("tensorboard", "wandb"))
+    assert toy.sinks == (("tb", tmp_path / "toy/quick/tensorboard"), ("wandb", "toy"))
+    assert toy.driver()["sinks"] is toy.sinks
+
+
+def test_a_sink_that_is_not_installed_is_missed_before_work_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    ran = []
+    with pytest.raises(SystemExit) as end:
+        call(f"quick --no-cache --log tensorboard --out {tmp_path}", ran.append)
+    assert (end.value.code, ran) == (69, [])
+    assert "pip install tensorboardX" in capsys.readouterr().err

@@ -41,6 +41,22 @@ def test_a_run_in_a_sweep_is_the_run_alone(trained):
     np.testing.assert_allclose(trained.history["loss"][3], losses.reshape(2, 10).mean(1), rtol=1e-5)
 
 
+def test_sinks_are_told_the_means_that_the_history_holds(tmp_path):
+    class Sink:
+        def __init__(self):
+            self.got = []
+
+        def log(self, step, metrics):
+            self.got.append((step, dict(metrics)))
+
+    sink = Sink()
+    done = train(out=tmp_path / "nets", sinks=(sink,))
+    steps, told = zip(*sink.got, strict=True)
+    assert steps == (10, 20)
+    losses = [value for each in told for name, value in each.items() if name.startswith("nets/") and "loss" in name]
+    np.testing.assert_allclose(losses, done.history["loss"].mean(0), rtol=1e-6)
+
+
 def test_a_run_alone_and_in_a_sweep_begin_alike():
     begun = train(seeds=3, steps=1, chunk=1, lrs=(0.0,))
     for run in begun.runs:
