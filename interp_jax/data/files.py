@@ -1,10 +1,12 @@
 """Find and open data files, plain or gzipped; every way they can be missing or damaged is one clear line."""
 
 import contextlib
+import csv
 import gzip
 import importlib.util
+import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -13,7 +15,8 @@ from typing import BinaryIO, cast
 def opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file, unpacking it if it starts as gzip does, whatever its name.
 
-    Whatever unpacking raises, and every ValueError of the block, becomes a ValueError of one line that names the file.
+    Whatever unpacking raises, and every ValueError or csv.Error of the block, becomes a ValueError of one line that
+    names the file.
     """
     with open(path, "rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
@@ -23,8 +26,21 @@ def opened(path: Path) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, file)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: damaged gzip: {error}") from error
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             raise ValueError(f"{path}: {error}") from None
+
+
+def table(file: BinaryIO, wanted: Sequence[str]) -> csv.DictReader:
+    """Read a CSV whose first line names the columns, among them those wanted; or raise ValueError."""
+    found = csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
+    if missing := [name for name in wanted if name not in (found.fieldnames or [])]:
+        raise ValueError(f"want columns {', '.join(wanted)}, got no {', '.join(missing)}")
+    return found
+
+
+def true(text: str | None) -> bool:
+    """Tell whether a table's entry says yes."""
+    return (text or "").strip().lower() in ("true", "1", "1.0")
 
 
 def take(file: BinaryIO, size: int) -> bytes:

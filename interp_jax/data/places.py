@@ -6,8 +6,6 @@
 Longitude wraps and shrinks towards the poles: regress `probes.space.sphere(latitude, longitude)` rather than degrees.
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,14 @@ import numpy as np
 from interp_jax.core import checks
 from interp_jax.core.types import Numpy
 from interp_jax.data import files
+
+REGIONS = ("country", "state_name", "borough_name", "state", "borough")
+"""What world-models' tables call a place's region; the first that is there counts."""
+ONE_COUNTRY = {
+    "United States of America": "United States", "England": "United Kingdom", "Scotland": "United Kingdom",
+    "Wales": "United Kingdom", "Northern Ireland": "United Kingdom", "Republic of Ireland": "Ireland",
+}  # fmt: skip
+"""Countries under which `world_place.csv` lists places, by other names of theirs in the same table."""
 
 
 class Places(NamedTuple):
@@ -61,8 +67,9 @@ def load(population: int = 50_000) -> Places:
 def world_models(path: str | os.PathLike) -> Places:
     """Read a table of Gurnee and Tegmark's (`world_place.csv`, `us_place.csv`, `nyc_place.csv` of world-models).
 
-    Columns name, latitude and longitude; country, state or borough (the first of them that is there) and is_test if the
-    table has them. Rows whose name has stood before are left out: those tables' random splits hold some places twice.
+    Columns name, latitude and longitude; a region of `REGIONS`, population and is_test if the table has them. Of rows
+    that share a name the most populous, or else the first, is kept: those tables' random splits hold some places twice.
+    Countries that go by several names (`ONE_COUNTRY`) are one, so that what is held out with its country stays out.
 
     Raises:
         FileNotFoundError: no such file.
@@ -70,12 +77,9 @@ def world_models(path: str | os.PathLike) -> Places:
     """
     path = Path(path)
     with files.opened(path) as file:
-        table = csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
-        columns = table.fieldnames or []
-        if missing := {"name", "latitude", "longitude"} - set(columns):
-            raise ValueError(f"want columns name, latitude, longitude, got no {', '.join(sorted(missing))}")
-        region = next((name for name in ("country", "state", "borough") if name in columns), None)
-        rows = [_row(number, entry, region) for number, entry in enumerate(table, 2)]
+        table = files.table(file, ("name", "latitude", "longitude"))
+        region = next((name for name in REGIONS if name in (table.fieldnames or [])), None)
+        rows = [_row(table.line_num, entry, region) for entry in table]
     return _places(rows)
 
 
@@ -93,11 +97,16 @@ def _city(number: str, entry: Any) -> dict[str, Any]:
 def _row(number: int, entry: Mapping[str, str], region: str | None) -> dict[str, Any]:
     try:
         place = _degrees(entry["latitude"], entry["longitude"])
-    except (TypeError, ValueError) as error:
+        size = int(float(entry.get("population") or -1))
+        if not entry["name"]:
+            raise ValueError("want a name, got none")
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"line {number}: {error}") from None
-    held = str(entry.get("is_test", "")).strip().lower() in ("true", "1", "1.0")
-    country = entry[region] if region else ""
-    return {"name": entry["name"], "country": country or "", "population": -1, "place": place, "test": held}
+    country = ((entry[region] if region else "") or "").replace("_", " ")
+    return {
+        "name": entry["name"], "country": ONE_COUNTRY.get(country, country), "population": size, "place": place,
+        "test": files.true(entry.get("is_test")),
+    }  # fmt: skip
 
 
 def _degrees(latitude: Any, longitude: Any) -> tuple[float, float]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from interp_jax.core.types import Numpy
 from interp_jax.data import files, images
+from interp_jax.data.dated import Dated, dated
 
 PARTS = ("noun", "verb", "adj", "adv")
 """Parts of speech, in the order of the classes of `examples`."""
@@ -60,27 +61,15 @@ class Synset(NamedTuple):
     gloss: str
 
 
-class Births(NamedTuple):
-    """N people, no two of one name, by name.
-
-    names: N. years: `[N]` int32, of birth. calling: `[N]` int32, its place in `callings`, which are sorted: what
-    WordNet says they are instances of, first of all, as "poet".
-    """
-
-    names: tuple[str, ...]
-    years: Numpy
-    calling: Numpy
-    callings: tuple[str, ...]
-
-
-def births(folder: str | os.PathLike | None = None) -> Births:
+def births(folder: str | os.PathLike | None = None) -> Dated:
     """Read the people whose gloss gives a year of birth: 2,976, in version 3.0 as in 3.1.
 
-    People are the noun synsets of the lexicographer's file `PERSON` that are an instance of something. A year counts
-    where just one parenthesis of the gloss reads "(1809-1865)", "(1930-)", "(born 1923)", "(born in 1947)" or "(born in
-    Japan in 1925)". So years with "circa", "?" or "BC" are left out, and lives that do not rise (BC unsaid) or last
-    over `LONGEST` years. The name is the longest of the synset's, the first of them; a name that two people with
-    different years share is left out, for it is all that a model is told.
+    Their kind is what WordNet says they are instances of, first of all, as "poet". People are the noun synsets of the
+    lexicographer's file `PERSON` that are an instance of something. A year counts where just one parenthesis of the
+    gloss reads "(1809-1865)", "(1930-)", "(born 1923)", "(born in 1947)" or "(born in Japan in 1925)". So years with
+    "circa", "?" or "BC" are left out, and lives that do not rise (BC unsaid) or last over `LONGEST` years. The name is
+    the longest of the synset's, the first of them; a name that two people with different years share is left out, for
+    it is all that a model is told.
 
     Raises:
         FileNotFoundError, ValueError: as `synsets` does.
@@ -92,14 +81,10 @@ def births(folder: str | os.PathLike | None = None) -> Births:
         kinds = [to.offset for to in each.pointers if to.symbol == "@i"]
         if each.lexicographer == PERSON and kinds and (year := _birth(each.gloss)) is not None:
             found[max(each.words, key=len)].add((year, said[kinds[0]]))
-    kept = {name: min(ways) for name, ways in sorted(found.items()) if len({year for year, _ in ways}) == 1}
+    kept = {name: (*min(ways), False) for name, ways in found.items() if len({year for year, _ in ways}) == 1}
     if not kept:
         raise ValueError("want people with a year of birth in data.noun, got none")
-    callings = sorted({calling for _, calling in kept.values()})
-    return Births(
-        tuple(kept), np.array([year for year, _ in kept.values()], np.int32),
-        np.array([callings.index(calling) for _, calling in kept.values()], np.int32), tuple(callings),
-    )  # fmt: skip
+    return dated(kept)
 
 
 def _birth(gloss: str) -> int | None:

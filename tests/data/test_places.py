@@ -71,6 +71,22 @@ def test_world_models_tables_are_read(tmp_path):
     assert found.latitude.tolist() == [41.9, 59.9]
     assert found.test.tolist() == [False, True]
     assert found.countries == ("Italy", "Norway")
+    table.write_text(
+        "name,latitude,longitude,state_id,state_name,population\nSalem,39.6,-75.5,NJ,New Jersey,5000.0\n"
+        "Salem,44.9,-123.0,OR,Oregon,267634.0\nAlbany,42.7,-73.8,NY,New York,\n"
+    )
+    found = places.world_models(table)
+    assert [found.countries[i] for i in found.country] == ["New York", "Oregon"]
+    assert found.population.tolist() == [-1, 267634]
+    table.write_text("name,borough,latitude,longitude,borough_name\nGoethals,5,40.6,-74.2,Staten Island\n")
+    assert places.world_models(table).countries == ("Staten Island",)
+    rows = ("Ford Rotunda,United_States,42.3,-83.2", "Moyamensing Prison,United_States_of_America,39.9,-75.2",
+            "Eden Court,Scotland,57.5,-4.2", "Hayward Gallery,United_Kingdom,51.5,-0.1")  # fmt: skip
+    table.write_text("\n".join(["name,country,latitude,longitude", *rows]))
+    assert places.world_models(table).countries == ("United Kingdom", "United States")
+    table.write_text("name,latitude,longitude\n,1.0,2.0\n")
+    with pytest.raises(ValueError, match="line 2: want a name"):
+        places.world_models(table)
     table.write_text("name,longitude\nOslo,10.75\n")
     with pytest.raises(ValueError, match=r"world_place\.csv: want columns .* got no latitude"):
         places.world_models(table)

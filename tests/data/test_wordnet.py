@@ -130,8 +130,8 @@ def test_years_of_birth(write):
     born = {"Abel Zed": 1809, "Living": 1930, "Shorn": 1923, "Born": 1947, "Far Away": 1956, "Vespasian": 9}
     assert dict(zip(found.names, found.years.tolist(), strict=True)) == born
     assert [*found.names] == sorted(found.names)
-    assert found.callings == ("painter", "poet")
-    assert found.callings[found.calling[found.names.index("Living")]] == "painter"
+    assert found.kinds == ("painter", "poet")
+    assert found.kinds[found.kind[found.names.index("Living")]] == "painter"
 
 
 def test_one_person_of_two_synsets_stands_once(write):
@@ -187,7 +187,7 @@ def test_the_real_people():
         1938,
         1844,
     )
-    assert np.isin([found.callings.index(name) for name in ("poet", "physicist")], found.calling).all()
+    assert np.isin([found.kinds.index(name) for name in ("poet", "physicist")], found.kind).all()
 
 
 @real()

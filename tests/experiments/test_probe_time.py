@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import probe_time as experiment
-from interp_jax.data.wordnet import Births
+from interp_jax.data.dated import Dated
 from interp_jax.probes import coordinates_scores as scores
 from interp_jax.report import records
 from interp_jax.report.claims import Verdict, judge
@@ -21,14 +21,15 @@ def made(count=240):
     """People whose names say nothing, from 1300 on."""
     rng = np.random.default_rng(0)
     names = tuple("".join(rng.choice(list("abcdefgh"), 5)) + str(i) for i in range(count))
-    calling = rng.integers(0, 3, count).astype(np.int32)
-    return Births(names, rng.integers(1300, 1990, count).astype(np.int32), calling, ("general", "poet", "saint"))
+    kind = rng.integers(0, 3, count).astype(np.int32)
+    years = rng.integers(1300, 1990, count).astype(np.int32)
+    return Dated(names, years, kind, ("general", "poet", "saint"), np.zeros(count, bool))
 
 
 @pytest.fixture
 def known(monkeypatch):
     monkeypatch.setattr(experiment.wordnet, "births", lambda folder: made())
-    return experiment.people(QUICK)
+    return experiment.things(QUICK)
 
 
 def call(*words):
@@ -56,10 +57,10 @@ def test_people_before_the_first_year_are_left_out(known):
     full = made()
     assert known.years.min() >= 1400 > full.years.min()
     at = full.names.index(known.names[7])
-    assert (full.years[at], full.calling[at]) == (known.years[7], known.calling[7])
+    assert (full.years[at], full.kind[at]) == (known.years[7], known.kind[7])
     assert len(known.names) == (full.years >= 1400).sum()
-    with pytest.raises(ValueError, match="born since 2100"):
-        experiment.people(dataclasses.replace(QUICK, since=2100))
+    with pytest.raises(ValueError, match="years since 2100"):
+        experiment.things(dataclasses.replace(QUICK, since=2100))
     assert experiment.spans(np.array([1999, 1950, 1400, 1949]), 50).tolist() == [2, 2, 0, 1]
 
 
@@ -77,7 +78,7 @@ def readings(known, seeds=3):
     century = experiment.spans(known.years, 100)
     middle = np.stack([true[century == c].mean(0) for c in range(century.max() + 1)])[century]
     noise = 0.1 * true.std() * rng.normal(size=(seeds, 2, *true.shape))
-    level = {"late": 0.5, "layers": 0.5, "early": 0.3, "fresh": 0.1, "spelling": 0.2, "calling": 0.1, "dealt": 0.0}
+    level = {"late": 0.5, "layers": 0.5, "early": 0.3, "fresh": 0.1, "spelling": 0.2, "kind": 0.1, "dealt": 0.0}
     predictions = {
         name: true.mean(0) + share * (true - true.mean(0)) + (noise if share else noise / 10)
         for name, share in level.items()
@@ -99,11 +100,11 @@ def test_claims_find_what_was_put_in(monkeypatch, known):
     monkeypatch.setattr(scores, "DRAWS", 6_400)
     s = dataclasses.replace(QUICK, seeds=3)
     found = readings(known)
-    table = experiment.tallied(known, found)
+    table = experiment.tallied(s, known, found)
     findings = experiment.judge(s, known, table, found)
     verdicts = {each.claim.name: judge(each).verdict for each in findings}
-    want = dict.fromkeys(experiment.stated(), Verdict.SUPPORTED)
-    assert verdicts == want | {"within_new_half_centuries": Verdict.CONTRADICTED}
+    want = dict.fromkeys(experiment.stated(s), Verdict.SUPPORTED)
+    assert verdicts == want | {"within_new_blocks": Verdict.CONTRADICTED}
     assert "mean 1 (15 times)" in findings[0].note
     assert "0.250 0.250" in findings[0].note
     assert experiment.orders(known, found)["random", "late", "spearman"].min() > 0.9
@@ -113,7 +114,9 @@ def test_claims_find_what_was_put_in(monkeypatch, known):
     assert error == pytest.approx(np.abs(years - means[century]).mean())
 
 
-@pytest.mark.parametrize("words", [["--since", "0"], ["--letters", "0"], ["--epochs", "-1"]])
+@pytest.mark.parametrize(
+    "words", [["--since", "0"], ["--letters", "0"], ["--epochs", "-1"], ["--told", "10"], ["--block", "7"]]
+)
 def test_settings_are_checked(words, capsys):
     with pytest.raises(SystemExit) as end:
         cli.read(experiment.PRESETS, ["quick", *words], "probe_time")
