@@ -1,6 +1,6 @@
 """Things that have a year: what `data.wordnet` knows of people's births, and world-models' table of works of art.
 
-made = works("art.csv")            # 28,000 works, of their first release
+made = works("art.csv")            # songs, films and books, with the year of release
 made.names, made.years, [made.kinds[i] for i in made.kind]
 """
 
