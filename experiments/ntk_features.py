@@ -89,7 +89,9 @@ class Settings(cli.Settings):
         checks.positive(lr=self.lr)
         checks.between(0, 1, decay=self.decay)
         if not self.hidden or len(self.hidden) != len(self.sparsity):
-            raise ValueError(f"want one sparsity for each hidden width, got {self.hidden=}, {self.sparsity=}")
+            raise ValueError(
+                f"want one sparsity for each hidden width, got hidden={self.hidden}, sparsity={self.sparsity}"
+            )
         if not all(0 <= sparsity < 1 for sparsity in self.sparsity):
             raise ValueError(f"want 0 <= sparsity < 1, got sparsity={self.sparsity}")
         if len(set(self.regimes)) < len(self.hidden):
@@ -98,7 +100,8 @@ class Settings(cli.Settings):
             raise ValueError(f"want 1 <= hidden < {self.features} features, got hidden={self.hidden}")
         if not self.features + 1 < self.flattened <= self.examples:
             raise ValueError(
-                f"want features + 1 < flattened <= examples, got {self.features=}, {self.flattened=}, {self.examples=}"
+                f"want features + 1 < flattened <= examples, got features={self.features}, flattened={self.flattened}, "
+                f"examples={self.examples}"
             )
 
     @property

@@ -90,7 +90,9 @@ class Settings(cli.Settings):
         if not 1 <= round(self.share * self.modulus**2) < self.modulus**2:
             raise ValueError(f"want 0 < share < 1, with pairs on both sides, got share={self.share}")
         if self.steps % self.every or self.steps < 2 * self.every:
-            raise ValueError(f"want steps a multiple of every, twice at least, got {self.steps=}, {self.every=}")
+            raise ValueError(
+                f"want steps a multiple of every, twice at least, got steps={self.steps}, every={self.every}"
+            )
 
     @property
     def dimensions(self) -> int:

@@ -104,11 +104,13 @@ class Settings(cli.Settings):
         checks.whole(1, width=self.width, depth=self.depth, batch=self.batch, steps=self.steps)
         checks.positive(lr=self.lr)
         if self.steps % 100:
-            raise ValueError(f"want steps a multiple of 100, so that 1% is a whole number, got {self.steps=}")
+            raise ValueError(f"want steps a multiple of 100, so that 1% is a whole number, got steps={self.steps}")
         if self.twins > self.seeds or self.kernel > self.examples:
-            raise ValueError(f"want twins <= seeds and kernel <= examples, got {self.twins=}, {self.kernel=}")
+            raise ValueError(
+                f"want twins <= seeds and kernel <= examples, got twins={self.twins}, kernel={self.kernel}"
+            )
         if self.held % 2 or self.test % 2 or min(self.held, self.test) < 2:
-            raise ValueError(f"want even numbers of held-out and test images, got {self.held=}, {self.test=}")
+            raise ValueError(f"want even numbers of held-out and test images, got held={self.held}, test={self.test}")
 
     @property
     def times(self) -> tuple[int, ...]:

@@ -74,7 +74,9 @@ class Settings(cli.Settings):
         checks.whole(2 * EACH, types=self.types)
         checks.positive(weaker=self.weaker, stronger=self.stronger)
         if self.types % EACH or self.coded > self.types:
-            raise ValueError(f"want types a multiple of {EACH} and coded <= types, got {self.types=}, {self.coded=}")
+            raise ValueError(
+                f"want types a multiple of {EACH} and coded <= types, got types={self.types}, coded={self.coded}"
+            )
 
 
 Locate = Callable[[list[str], Numpy, Numpy], tuple[list[list[int]], list[list[bool]]]]
