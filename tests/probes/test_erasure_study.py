@@ -24,6 +24,11 @@ CONFIG = Config(
 )  # fmt: skip
 
 
+fit_logistic = jax.jit(logistic.fit)
+held_out = jax.jit(study.held_out, static_argnames="penalties")
+leace = jax.jit(erasure.leace)
+
+
 def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
@@ -48,8 +53,8 @@ def test_a_constant_gains_nothing_and_what_knows_the_class_gains_its_entropy():
 def test_accuracy_may_stay_where_no_probe_gains():
     """Means of -2, 1, 1 and 2, -1, -1 agree, so that LEACE has nothing to do, and a threshold is right in 2 of 3."""
     x, y = jnp.array([[-2.0], [1.0], [1.0], [2.0], [-1.0], [-1.0]]), jnp.array([1, 1, 1, 0, 0, 0])
-    clean = erasure.erase(erasure.leace(x, y.astype(x.dtype)), x)
-    assert abs(float(study.on_fitted(clean, y).gain)) < 1e-6
+    clean = erasure.erase(leace(x, y.astype(x.dtype)), x)
+    assert abs(float(jax.jit(study.on_fitted)(clean, y).gain)) < 1e-6
     assert study.against_constant(clean, y, study.shares(y, 2)).above == pytest.approx(1 / 6)
 
 
@@ -63,11 +68,11 @@ def test_the_penalty_is_chosen_on_its_own_rows():
         rate = float(y[parts.train].mean())
         base = np.mean(np.where(y[own] == 1, np.log(rate), np.log(1 - rate)))
         for alpha in penalties:
-            fit = logistic.fit(x[parts.train], y[parts.train], alpha)
+            fit = fit_logistic(x[parts.train], y[parts.train], alpha)
             out = np.asarray(predict(fit, x[own])[:, 0])
             gains[part, alpha] = np.mean(np.asarray(y[own]) * out - np.logaddexp(0, out)) - base
     best = max(penalties, key=lambda alpha: gains["choose", alpha])
-    found = study.held_out(x, y, parts, penalties=penalties)
+    found = held_out(x, y, parts, penalties=penalties)
     assert float(found.gain) == pytest.approx(gains["test", best], abs=1e-4)
     assert len({round(gains["test", alpha], 3) for alpha in penalties}) == 3
 
@@ -77,7 +82,7 @@ def test_erasers_in_order_and_how_far_they_move():
     x = normal(3, 200, 6) * jnp.array([3.0, 1, 1, 1, 1, 1])[None]
     x = x.at[:, 1].add(2.0 * y).at[:, 0].add(x[:, 1])
     fit = jnp.arange(100)
-    clean, left = study.erased(HOW, jax.random.key(0), x, y, fit)
+    clean, left = jax.jit(study.erased, static_argnums=0)(HOW, jax.random.key(0), x, y, fit)
     assert HOW.erasers == ("none", "random 0", "random 1", "leace", "projection", "inlp 1", "inlp 2")
     assert clean.shape == (7, 200, 6)
     assert float(left) < 1e-5
@@ -87,15 +92,15 @@ def test_erasers_in_order_and_how_far_they_move():
     assert 0 == wanted[0] < wanted[3] < wanted[4]
     rank = [np.linalg.matrix_rank(each - each.mean(0), tol=1e-2) for each in np.asarray(clean)]
     assert rank == [6, 5, 5, 5, 5, 5, 4]
-    few = study.by_count(HOW, x, y, fit)
-    own = erasure.erase(erasure.leace(x[:20], y[:20].astype(x.dtype)), x)
+    few = jax.jit(study.by_count, static_argnums=0)(HOW, x, y, fit)
+    own = erasure.erase(leace(x[:20], y[:20].astype(x.dtype)), x)
     np.testing.assert_allclose(few[0], own, atol=1e-4)
 
 
 def test_components_are_white_and_monomials_are_products():
     x = normal(4, 90, 5) @ normal(5, 5, 5) + 3
     fit = jnp.arange(60)
-    found = study.whitened(x, fit, 3)
+    found = jax.jit(study.whitened, static_argnums=2)(x, fit, 3)
     np.testing.assert_allclose(np.cov(np.asarray(found[fit]), rowvar=False, bias=True), np.eye(3), atol=1e-4)
     assert study.monomials(jnp.array([[2.0, 3.0]])).tolist() == [[2, 3, 4, 6, 9]]
 
@@ -105,7 +110,7 @@ def test_what_is_in_variances_only_a_quadratic_probe_finds():
     y = jnp.asarray(np.random.default_rng(6).integers(0, 2, 1200))
     x = normal(7, 1200, 4).at[:, 0].multiply(1 + 3.0 * y)
     parts = study.divide(jax.random.key(1), 1200)
-    assert abs(study.held_out(x, y, parts).gain) < 0.02
+    assert abs(held_out(x, y, parts).gain) < 0.02
     found = jax.jit(lambda x, y: study.beyond_linear(HOW, jax.random.key(0), x, y, parts))(x, y)
     none, leace, quadratic = found["quadratic_held"]
     assert none > 0.08
@@ -123,9 +128,9 @@ def test_inside_the_network_what_is_erased_is_erased_there():
     )
     params = jax.tree.map(lambda leaf: 5 * leaf, transformer.init(jax.random.key(0), CONFIG))
     apply = lambda *given, **more: transformer.forward(CONFIG, *given, **more)  # noqa: E731
-    plain = jax.vmap(lambda x: transformer.mean(apply(params, x).states, x.mask))(texts)
+    plain = jax.jit(jax.vmap(lambda x: transformer.mean(apply(params, x).states, x.mask)))(texts)
     y = (plain[:, 1, 0] > jnp.median(plain[:, 1, 0])).astype(jnp.float32)
-    eraser = erasure.leace(plain[:, 1], y)
+    eraser = leace(plain[:, 1], y)
     found = jax.jit(lambda eraser: study.carried(apply, params, texts, eraser, 1))(eraser)
     np.testing.assert_allclose(found[:, 0], plain[:, 0], atol=1e-5)
     np.testing.assert_allclose(found[:, 1], erasure.erase(eraser, plain[:, 1]), atol=1e-4)
