@@ -218,8 +218,6 @@ def test_the_script_copies_files_that_read_well(write, tmp_path):
     assert (done.returncode, done.stdout) == (0, f"data: wordnet is in {target}, and reads well\n")
     assert sorted(path.name for path in target.iterdir()) == sorted(f"data.{part}" for part in wordnet.PARTS)
     damaged = target / "data.adv"
-    damaged.write_text(damaged.read_text().replace("word", "words"))
-    assert script("wordnet", "--from", target, "--to", tmp_path / "other").returncode == 0  # a place is still its own
     damaged.write_text("00000001" + damaged.read_text()[8:])
     done = script("wordnet", "--from", target, "--to", tmp_path / "third")
     assert done.returncode == 1

@@ -1,6 +1,7 @@
 """The whole experiment at a size of seconds, its look at a network against NumPy; claims find what is put in."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from interp_jax.runs import cli
 TINY = ["quick", "--seeds", "24", "--twins", "8", "--width", "4", "--depth", "1", "--examples", "20", "--steps", "100",
         "--batch", "4", "--held", "40", "--test", "400", "--kernel", "8"]  # fmt: skip
 QUICK = experiment.PRESETS["quick"]
+draw = jax.jit(partial(dsprites_tasks.draw, size=16, tasks=experiment.TASKS), static_argnums=1)
 
 
 def call(*words):
@@ -61,9 +63,7 @@ def jacobian(params, xs):
 def test_what_is_seen_of_a_network_is_what_numpy_finds():
     s = dataclasses.replace(QUICK, width=5, depth=1, examples=30, held=60, kernel=12)
     net = experiment.network(s)
-    train, held = (
-        dsprites_tasks.draw(jax.random.key(i), n, size=16, tasks=experiment.TASKS) for i, n in enumerate((30, 60))
-    )
+    train, held = (draw(jax.random.key(i), n) for i, n in enumerate((30, 60)))
     params = net.init(jax.random.key(2))
     found = jax.jit(lambda *given: experiment.look(s, net, *given))(params, jnp.int32(1), train, held)
     own = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
@@ -92,7 +92,7 @@ def test_what_is_seen_of_a_network_is_what_numpy_finds():
 
 def test_twins_share_the_course_until_they_part():
     s = dataclasses.replace(QUICK, width=3, depth=1, steps=100, batch=4, examples=20, kernel=8)
-    rows = dsprites_tasks.draw(jax.random.key(0), 20, size=16, tasks=experiment.TASKS)
+    rows = draw(jax.random.key(0), 20)
     net = experiment.network(s)
 
     @jax.jit
@@ -156,7 +156,8 @@ def test_claims_find_what_was_put_in():
     assert len(rows["final"]) == 2 * 4 * 320
 
 
-def test_seeds_that_are_not_finite_are_left_out_and_counted():
+def test_seeds_that_are_not_finite_are_left_out_and_counted(monkeypatch):
+    monkeypatch.setattr(experiment, "BLOCKS", 2)
     s = dataclasses.replace(QUICK, seeds=321, twins=100)
     looked, halves, twins = planted(s)
     looked.alignments[0, 3, 2] = looked.probes[1, 200, 0] = np.nan

@@ -57,8 +57,7 @@ def test_a_used_concept_is_found_and_an_unused_one_is_not() -> None:
 
 def test_vectors_are_those_of_discriminants() -> None:
     x, concepts = made(3, 1.0)
-    found = tcav.least_squares(5.0)(x, concepts)
-    other = tcav.each_by(cav.discriminant, 5.0)(x, concepts)
+    found, other = (jax.jit(fit)(x, concepts) for fit in (tcav.least_squares(5.0), tcav.each_by(cav.discriminant, 5.0)))
     np.testing.assert_allclose(found, other, atol=1e-5)
 
 
