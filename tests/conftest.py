@@ -1,4 +1,3 @@
-import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -10,14 +9,6 @@ from interp_jax.runs import cache
 
 cache.enable()
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _frozen():
-    """Keep what modules leave behind, compiled programs mostly, out of collections, which then take seconds each."""
-    yield
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture
