@@ -370,7 +370,13 @@ def lay_out(found: Sources, names: Sequence[str], known: Array, *, letters: int,
 
 
 def how(lm: Language, *, folds: int, leads: int, blocks: int, dims: Sequence[int], epochs: int) -> How:
-    """Say which candidates of `lay_out` are early, late, few and last; numbers of axes stay below the width."""
+    """Say which candidates of `lay_out` are early, late, few and last; numbers of axes stay below the width.
+
+    Raises:
+        ValueError: fewer blocks than folds.
+    """
+    if blocks < folds:
+        raise ValueError(f"want at least {folds} blocks, to hold one out with each fold, got {blocks}")
     depth = lm.config.layers + 1
     every = range(len(POOLS) * depth)
     return How(

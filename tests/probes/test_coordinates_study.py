@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from interp_jax.probes import coordinates_study as study
+from tests.models import languages
 from tests.oracles import ridge_paths
 
 FOLDS, BLOCKS = 4, 12
@@ -164,3 +165,8 @@ def test_nets_are_scored_on_the_first_fold():
     rows, predicted = run(jax.random.key(1), x, jnp.abs(x[:, :1]), assigned, folds=3, epochs=60)
     assert sorted(rows.tolist()) == np.flatnonzero(assigned == 0).tolist()
     assert explained(np.asarray(predicted), np.abs(np.asarray(x)[rows, :1])) > 0.5
+
+
+def test_blocks_must_not_be_fewer_than_folds():
+    with pytest.raises(ValueError, match=r"want at least 5 blocks, .* got 2"):
+        study.how(languages.small()[0], folds=5, leads=1, blocks=2, dims=(2,), epochs=0)
