@@ -99,7 +99,7 @@ def load(s: Settings) -> dict[str, Rows]:
         plain, other, words = pairs_of(s, task)
 
         def states(name: str, params: PyTree, pairs: data.Contrast, task: str = task) -> Array:
-            place = s.out / "runs" / f"{task}-{name}"
+            place = s.own / f"{task}-{name}"
             kept = capture(features, params, encode(data.texts(pairs)), place, lengths=4)
             assert kept is not None
             return jnp.asarray(data.arranged(pairs, kept.load("mean")))

@@ -123,7 +123,7 @@ def load(s: Settings) -> tuple[Rows, PyTree, Language]:
         return {"mean": transformer.mean(lm.apply(params, x).states, x.mask)}
 
     short = [tokens[i] for i in kept]
-    done = capture(features, lm.params, short, s.out / "runs" / "states", lengths=4)
+    done = capture(features, lm.params, short, s.own / "states", lengths=4)
     assert done is not None
     asia = np.array([code in ASIA for code in codes])[country[kept]]
     early = np.array([names[i][0].upper() < "M" for i in kept])

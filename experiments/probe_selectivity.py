@@ -110,7 +110,7 @@ def load(s: Settings) -> Words:
         return {"word": transformer.mean(states, x.ids >= size)}
 
     def states(name: str, params: PyTree) -> Array:
-        kept = capture(features, params, marked, s.out / "runs" / name, lengths=6)
+        kept = capture(features, params, marked, s.own / name, lengths=6)
         assert kept is not None
         return jnp.asarray(kept.load("word"))
 

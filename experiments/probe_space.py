@@ -89,7 +89,7 @@ def load(s: Settings, found: places.Places) -> tuple[study.How, study.Rows]:
     """Compute the states of all names into the folder of runs, once, and lay out all features."""
     lm, encode = language()
     known = study.one_hot(found.country, len(found.countries))
-    sources = study.Sources(lm, encode, s.out / "runs")
+    sources = study.Sources(lm, encode, s.own)
     features = study.lay_out(sources, found.names, known, letters=s.letters, prompt=s.prompt)
     vectors = space.sphere(jnp.asarray(found.latitude), jnp.asarray(found.longitude))
     y = jnp.concatenate([vectors, jnp.asarray(angles(found))], 1).astype(jnp.float32)

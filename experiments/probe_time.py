@@ -109,7 +109,7 @@ def load(s: Settings, found: Dated) -> tuple[study.How, study.Rows]:
     """Compute the states of all names into the folder of runs, once, and lay out all features."""
     lm, encode = language()
     told, block = spans(found.years, s.told), spans(found.years, s.block)
-    sources = study.Sources(lm, encode, s.out / "runs")
+    sources = study.Sources(lm, encode, s.own)
     features = study.lay_out(sources, found.names, study.one_hot(told, told.max() + 1), letters=s.letters)
     features["kind"] = study.one_hot(found.kind, len(found.kinds))
     how = study.how(lm, folds=FOLDS, leads=1, blocks=int(block.max()) + 1, dims=DIMS, epochs=s.epochs)

@@ -66,6 +66,12 @@ class Settings:
         }
         return tuple(make[name]() for name in self.log) if jax.process_index() == 0 else ()
 
+    @property
+    def own(self) -> Path:
+        """Folder of what every task of a job array computes for itself, before its share of the runs."""
+        part = Part.parse(self.part)
+        return self.out / "runs" / (f"part-{part.index}-of-{part.count}" if part.count > 1 else "")
+
     def driver(self) -> dict[str, Any]:
         """Give what `sweep` and other drivers are told of this program: part, profile and sinks."""
         return {"part": Part.parse(self.part), "profile": Profile(self.profile), "sinks": self.sinks}

@@ -126,6 +126,11 @@ def test_sinks_are_made_by_name(tmp_path, monkeypatch):
     assert toy.driver()["sinks"] is toy.sinks
 
 
+def test_tasks_of_a_job_array_have_folders_of_their_own_and_the_whole_has_none(tmp_path):
+    assert Toy(out=tmp_path).own == tmp_path / "runs"
+    assert Toy(out=tmp_path, part="2/3").own == tmp_path / "runs" / "part-2-of-3"
+
+
 def test_a_sink_that_is_not_installed_is_missed_before_work_begins(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
     ran = []
